@@ -1,0 +1,41 @@
+# Every target makes what it needs. PYTHON is the interpreter that the environment is made with.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO := demo
+
+export LUIGI_CONFIG_PATH := $(CURDIR)/luigi.cfg
+
+.PHONY: help demo test lint format bench clean
+
+help:            ## show this list
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+$(STAMP): pyproject.toml setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25'
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP)   ## build 240 images, run three layers over them, and say where the results lie
+	@$(BIN)/python examples/demo.py $(DEMO)
+
+test: $(STAMP)   ## run all the tests
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+lint: $(STAMP)   ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## put the code into its canonical layout
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)  ## measure the cost of an item beside that of a bare loop
+	$(BIN)/python tests/benchmarks/cost_per_item.py $(ARGS)
+
+clean:           ## remove the environment, the demo and what tools left behind
+	rm -rf $(VENV) $(DEMO) build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,66 @@
+"""An engine: the configuration word for a :class:`concurrent.futures.Executor`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from concurrent.futures import Executor, ThreadPoolExecutor
+
+from luisy_dir.engines.processes import ProcessExecutor
+from luisy_dir.engines.serial import SerialExecutor
+from luisy_dir.errors import SettingError
+
+ENGINES = ("serial", "threads", "processes")
+
+
+def usable_cpus() -> int:
+    """Number of CPUs that this process may use: those of its affinity, not those of the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def open_engine(name: str, workers: int) -> Executor:
+    """Executor for the configuration word ``name``.
+
+    Parameters
+    ----------
+    name
+        ``serial``, ``threads``, ``processes``, or ``module:function`` where ``function(workers)`` returns any
+        :class:`concurrent.futures.Executor`.
+    workers
+        How many items may be worked on at the same time; ``serial`` has one worker.
+
+    Raises
+    ------
+    SettingError
+        There is no such engine.
+
+    Examples
+    --------
+    >>> with open_engine("threads", 2) as executor:
+    ...     executor.submit(abs, -3).result()
+    3
+    """
+    if name == "serial":
+        return SerialExecutor()
+    if name == "threads":
+        return ThreadPoolExecutor(workers, thread_name_prefix="luisy_dir")
+    if name == "processes":
+        return ProcessExecutor(workers)
+    return _foreign_executor(name, workers)
+
+
+def _foreign_executor(name: str, workers: int) -> Executor:
+    module, _, attribute = name.partition(":")
+    try:
+        factory = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SettingError(
+            f"There is no engine {name!r}: {error}. "
+            f"Choose one of {', '.join(ENGINES)}, or name a function that returns an Executor as 'module:function'."
+        ) from error
+    executor = factory(workers)
+    if not isinstance(executor, Executor):
+        raise SettingError(
+            f"The engine {name!r} returned a {type(executor).__name__}, which is no concurrent.futures.Executor."
+        )
+    return executor

@@ -1,0 +1,140 @@
+"""The one map: a function over many things, on any Executor, in chunks, with a bounded look-ahead."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from functools import lru_cache
+from itertools import islice
+from typing import Any, TypeVar
+
+import cloudpickle
+
+from luisy_dir.engines.serial import SerialExecutor
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# A chunk should take about this long: long enough to hide the cost of sending it (0.1 to 3 ms), short enough that
+# workers finish together and Ctrl-C is answered soon.
+_CHUNK_SECONDS = 0.2
+_LARGEST_CHUNK = 1000
+_GROWTH = 4
+
+
+def map_unordered(
+    executor: Executor, function: Callable[[T], R], things: Iterable[T], *, workers: int = 1
+) -> Generator[R, None, None]:
+    """Yield ``function(thing)`` for every thing, in the order in which chunks are finished.
+
+    Things are sent in chunks whose size follows the measured time per thing. At most two chunks a worker are under
+    way, so that neither things nor results pile up. Closing the generator cancels what has not begun and waits for
+    what has: afterwards no worker touches anything any more. So always close it: ``with closing(map_unordered(...))``.
+
+    Parameters
+    ----------
+    executor
+        Any Executor. In this process (serial, threads) the function is called as it is; elsewhere it crosses as a
+        cloudpickle blob, unpickled once a worker, to a function of this module.
+    function
+        What to do with one thing. An error ends the map and is raised here.
+    things
+        Read as they are needed.
+    workers
+        How many chunks the executor works on at the same time.
+
+    Yields
+    ------
+    object
+        One result a thing.
+
+    Examples
+    --------
+    >>> from luisy_dir.engines import open_engine
+    >>> with open_engine("threads", 2) as executor:
+    ...     sorted(map_unordered(executor, abs, [-1, -2, -3], workers=2))
+    [1, 2, 3]
+    """
+    source = iter(things)
+    size = _ChunkSize()
+    send = _sender(executor, function)
+    pending: set[Future[Any]] = set()
+    try:
+        while True:
+            while len(pending) < 2 * workers and (chunk := list(islice(source, size.next))):
+                pending.add(send(chunk))
+            if not pending:
+                return
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                seconds, results = _received(future.result())
+                size.learn(seconds, len(results))
+                yield from results
+    finally:
+        _drain(executor, pending)
+
+
+class _ChunkSize:
+    """How many things to send next: a few at first, then as many as take the wanted time."""
+
+    def __init__(self) -> None:
+        self.next = 1
+
+    def learn(self, seconds: float, count: int) -> None:
+        fitting = int(_CHUNK_SECONDS * count / max(seconds, 1e-6))
+        self.next = max(1, min(fitting, self.next * _GROWTH, _LARGEST_CHUNK))
+
+
+def _sender(executor: Executor, function: Callable[[T], R]) -> Callable[[list[T]], Future[Any]]:
+    if isinstance(executor, (SerialExecutor, ThreadPoolExecutor)):
+        return lambda chunk: executor.submit(_call, function, chunk)
+    blob = cloudpickle.dumps(function)
+    return lambda chunk: executor.submit(call_blob, blob, cloudpickle.dumps(chunk))
+
+
+def _call(function: Callable[[T], R], chunk: list[T]) -> tuple[float, list[R]]:
+    begin = time.perf_counter()
+    results = [function(thing) for thing in chunk]
+    return time.perf_counter() - begin, results
+
+
+def call_blob(blob: bytes, chunk: bytes) -> bytes:
+    """In a worker: call a pickled function on each thing of a pickled chunk; return the pickled results.
+
+    Results go back as one opaque object, because some executors walk through containers at a high price.
+    """
+    return pickle.dumps(_call(_unpickled(blob), pickle.loads(chunk)))
+
+
+_unpickling = threading.Lock()
+
+
+def _unpickled(blob: bytes) -> Callable[[Any], Any]:
+    with _unpickling:  # threads of one worker share one function
+        return _unpickled_once(blob)
+
+
+@lru_cache(maxsize=4)
+def _unpickled_once(blob: bytes) -> Callable[[Any], Any]:
+    function: Callable[[Any], Any] = pickle.loads(blob)
+    return function
+
+
+def _received(answer: Any) -> tuple[float, list[Any]]:
+    received: tuple[float, list[Any]] = pickle.loads(answer) if isinstance(answer, bytes) else answer
+    return received
+
+
+def _drain(executor: Executor, pending: set[Future[Any]]) -> None:
+    """Cancel what has not begun and wait for what has; interrupted while waiting, kill the workers."""
+    running = {future for future in pending if not future.cancel()}
+    try:
+        wait(running)
+    except BaseException:
+        kill = getattr(executor, "kill", None)
+        if kill is not None:
+            kill()
+        raise

@@ -1,0 +1,54 @@
+"""The processes engine: spawned workers that end when their parent does."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from concurrent.futures import ProcessPoolExecutor
+
+_EXIT_CODE_WITHOUT_PARENT = 70  # EX_SOFTWARE of sysexits.h
+
+
+def end_with_parent() -> None:
+    """End this process within a moment of its parent's death, however the parent dies.
+
+    Does nothing in a process that multiprocessing did not start.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None or any(thread.name == _WATCHDOG for thread in threading.enumerate()):
+        return
+    threading.Thread(target=_wait_for_end_of, args=(parent.sentinel,), name=_WATCHDOG, daemon=True).start()
+
+
+_WATCHDOG = "luisy_dir-watchdog"
+
+
+def _wait_for_end_of(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(_EXIT_CODE_WITHOUT_PARENT)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what to do
+    end_with_parent()
+
+
+class ProcessExecutor(ProcessPoolExecutor):
+    """Spawned worker processes: never a fork, which would copy locks that other threads hold.
+
+    Parameters
+    ----------
+    workers
+        Number of processes.
+    """
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+
+    def kill(self) -> None:
+        """End the workers now, whatever they have in hand."""
+        for process in list((getattr(self, "_processes", None) or {}).values()):
+            process.kill()

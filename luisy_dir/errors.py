@@ -1,0 +1,119 @@
+"""The errors that luisy_dir raises on purpose.
+
+::
+
+    LuisyDirError
+    ├── DefinitionError            a task, format or decorator that cannot work
+    ├── SettingError               a setting with a value that is not allowed
+    ├── InputError                 what a run would read is not in order
+    │   ├── MissingInputError          no folder, an empty folder, or a required task that is not complete
+    │   ├── InputChangedError          a file changed while it was read, or no longer equals its entry
+    │   └── KeyCollisionError          two inputs would be written as one output
+    ├── OutputError                what a run would write to is not in order
+    │   ├── ForeignDirectoryError      something that is not ours lies where the directory should be
+    │   ├── StaleDirectoryError        the published directory no longer equals its inputs, code or parameters
+    │   ├── BusyError                  another run works on the same directory
+    │   └── ManifestError              the manifest cannot be read, or does not equal its own digests
+    ├── StorageError               the disk did not do what it was asked for
+    └── RunError                   items or workers failed
+        ├── ItemsFailedError           more items failed than ``max_errors`` allows
+        ├── SetupError                 ``setup`` raised in a worker
+        └── WorkerDiedError            a worker process ended without an answer
+
+    Reject                         raised by a step: this item is not wanted, and why
+
+Every message says what happened, to which file or task, why, and what to do about it. Every error survives pickling.
+"""
+
+from __future__ import annotations
+
+
+class LuisyDirError(Exception):
+    """Base of every error that luisy_dir raises on purpose."""
+
+
+class DefinitionError(LuisyDirError, TypeError):
+    """A task, a format or a decorator is written in a way that cannot work."""
+
+
+class SettingError(LuisyDirError, ValueError):
+    """A setting has a value that is not allowed."""
+
+
+class InputError(LuisyDirError):
+    """What a run would read is not in order."""
+
+
+class MissingInputError(InputError):
+    """A folder is missing or empty, or a required task is not complete."""
+
+
+class InputChangedError(InputError):
+    """A file changed while it was read, or no longer equals its entry in a manifest."""
+
+
+class KeyCollisionError(InputError):
+    """Two inputs would be written as one output."""
+
+
+class OutputError(LuisyDirError):
+    """What a run would write to is not in order."""
+
+
+class ForeignDirectoryError(OutputError):
+    """Something that is not ours lies where the directory should be."""
+
+
+class StaleDirectoryError(OutputError):
+    """The published directory no longer equals its inputs, its code or its parameters."""
+
+
+class BusyError(OutputError):
+    """Another run works on the same directory."""
+
+
+class ManifestError(OutputError):
+    """A manifest cannot be read, or does not equal its own digests."""
+
+
+class StorageError(LuisyDirError, OSError):
+    """The disk did not do what it was asked for."""
+
+
+class RunError(LuisyDirError):
+    """Items or workers failed."""
+
+
+class ItemsFailedError(RunError):
+    """More items failed than ``max_errors`` allows; nothing was published."""
+
+
+class SetupError(RunError):
+    """``setup`` raised in a worker, so that no item could be processed there."""
+
+
+class WorkerDiedError(RunError):
+    """A worker process ended without an answer."""
+
+
+class Reject(Exception):  # noqa: N818 - a verdict on an item, not an error
+    """Raise this in a step to leave an item out of the result.
+
+    The item becomes an entry with status ``rejected`` and this reason; it does not count as an error.
+
+    Parameters
+    ----------
+    reason
+        Why the item is not wanted; one line that a person can read.
+
+    Examples
+    --------
+    >>> def process(image):
+    ...     if image.size == 0:
+    ...         raise Reject("the image is empty")
+    ...     return image
+    """
+
+    def __init__(self, reason: str = "no reason given") -> None:
+        super().__init__(reason)
+        self.reason = reason

@@ -1,0 +1,295 @@
+"""A format: how data of one suffix is written to a file and read back."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
+
+from luisy_dir.errors import DefinitionError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Format:
+    """How data is written to a file and read back.
+
+    Parameters
+    ----------
+    read
+        ``read(path) -> data``: takes the absolute path of a file.
+    write
+        ``write(data, file)``: writes to a binary file that is already open. It need not close it.
+    suffix
+        What is added to a key to get the file's path, with its dot.
+
+    Examples
+    --------
+    >>> def read_upper(path):
+    ...     with open(path) as file:
+    ...         return file.read()
+    >>> def write_upper(data, file):
+    ...     file.write(data.upper().encode())
+    >>> shouting = Format(read_upper, write_upper, ".loud")
+    """
+
+    read: Callable[[str], Any]
+    write: Callable[[Any, IO[bytes]], object]
+    suffix: str = ""
+
+    def __post_init__(self) -> None:
+        if not callable(self.read) or not callable(self.write):
+            raise DefinitionError(
+                f"A Format needs two functions, read(path) and write(data, file); got {self.read!r} and {self.write!r}."
+            )
+        if self.suffix and (not self.suffix.startswith(".") or "/" in self.suffix or len(self.suffix) < 2):  # noqa: PLR2004 - a dot and a letter
+            raise DefinitionError(f"{self.suffix!r} cannot be a suffix. Write it with its dot, as in '.npy'.")
+
+
+def read_npy(path: str) -> npt.NDArray[Any]:
+    """Read an array from NumPy's npy format; never unpickles."""
+    import numpy as np
+
+    array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
+    return array
+
+
+def write_npy(data: npt.ArrayLike, file: IO[bytes]) -> None:
+    """Write an array in C order in NumPy's npy format; refuses object dtype."""
+    import numpy as np
+
+    array = np.asarray(data)
+    if array.dtype.hasobject:
+        raise TypeError(
+            f"An array of dtype {array.dtype} cannot be written as .npy without pickle. "
+            "Convert it to numbers, or choose the suffix '.pkl'."
+        )
+    np.save(file, np.ascontiguousarray(array) if array.ndim else array, allow_pickle=False)
+
+
+def read_npz(path: str) -> dict[str, npt.NDArray[Any]]:
+    """Read named arrays from NumPy's npz format; never unpickles."""
+    import numpy as np
+
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def write_npz(data: dict[str, npt.ArrayLike], file: IO[bytes]) -> None:
+    """Write a dictionary of arrays in NumPy's npz format, uncompressed."""
+    import numpy as np
+
+    if not isinstance(data, dict):
+        raise TypeError(f"A .npz file takes a dictionary of arrays, got {type(data).__name__}. Or choose '.npy'.")
+    arrays = {name: np.asarray(array) for name, array in data.items()}
+    opaque = [name for name, array in arrays.items() if array.dtype.hasobject]
+    if opaque:
+        raise TypeError(f"The arrays {opaque} hold objects and cannot be written as .npz without pickle.")
+    np.savez(file, allow_pickle=False, **arrays)
+
+
+def read_pkl(path: str) -> Any:
+    """Unpickle an object. A pickle can run any code: only read what you wrote yourself."""
+    with open(path, "rb") as file:
+        return pickle.load(file)
+
+
+def write_pkl(data: Any, file: IO[bytes]) -> None:
+    """Pickle an object with the newest protocol."""
+    pickle.dump(data, file, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def read_json(path: str) -> Any:
+    """Read a JSON document."""
+    with open(path, "rb") as file:
+        return json.load(file)
+
+
+def write_json(data: Any, file: IO[bytes]) -> None:
+    """Write a JSON document; refuses NaN and infinities, which JSON does not know."""
+    file.write(json.dumps(data, ensure_ascii=False, allow_nan=False).encode())
+
+
+def read_csv(path: str) -> pd.DataFrame:
+    """Read a table from comma-separated text; its first line names the columns."""
+    import pandas as pd
+
+    return pd.read_csv(path)
+
+
+def write_csv(data: pd.DataFrame, file: IO[bytes]) -> None:
+    """Write a table as comma-separated text, without its index."""
+    data.to_csv(file, index=False)
+
+
+def read_parquet(path: str) -> pd.DataFrame:
+    """Read a table from Parquet; needs the extra ``luisy_dir[parquet]``."""
+    import pandas as pd
+
+    return pd.read_parquet(path)
+
+
+def write_parquet(data: pd.DataFrame, file: IO[bytes]) -> None:
+    """Write a table as Parquet; needs the extra ``luisy_dir[parquet]``."""
+    buffer = io.BytesIO()
+    data.to_parquet(buffer)
+    file.write(buffer.getvalue())
+
+
+def read_image(path: str) -> npt.NDArray[Any]:
+    """Read an image as an array of shape (rows, columns) or (rows, columns, channels)."""
+    import imageio.v3 as iio
+
+    array: npt.NDArray[Any] = iio.imread(path)
+    return array
+
+
+def write_png(data: npt.NDArray[Any], file: IO[bytes]) -> None:
+    """Write an array of uint8, uint16 or bool as PNG, without loss, at the fastest compression level."""
+    pixels = _pixels(data, ".png", ("uint8", "uint16", "bool"))
+    _write_image(pixels, file, ".png", compress_level=1)
+
+
+def write_jpg(data: npt.NDArray[Any], file: IO[bytes]) -> None:
+    """Write an array of uint8 as JPEG at quality 95; this loses detail."""
+    _write_image(_pixels(data, ".jpg", ("uint8",)), file, ".jpg", quality=95)
+
+
+def write_tif(data: npt.NDArray[Any], file: IO[bytes]) -> None:
+    """Write an array of any numeric dtype as TIFF, without loss."""
+    import numpy as np
+    import tifffile
+
+    tifffile.imwrite(file, np.asarray(data))
+
+
+def read_tif(path: str) -> npt.NDArray[Any]:
+    """Read the first series of a TIFF file as an array."""
+    import tifffile
+
+    array: npt.NDArray[Any] = tifffile.imread(path)
+    return array
+
+
+def read_txt(path: str) -> str:
+    """Read UTF-8 text, line ends untouched."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return file.read()
+
+
+def write_txt(data: str, file: IO[bytes]) -> None:
+    """Write text as UTF-8, line ends untouched."""
+    file.write(data.encode())
+
+
+def _write_image(pixels: npt.NDArray[Any], file: IO[bytes], extension: str, **options: Any) -> None:
+    import imageio.v3 as iio
+
+    iio.imwrite(cast("BinaryIO", file), pixels, extension=extension, **options)
+
+
+def _pixels(data: npt.NDArray[Any], suffix: str, dtypes: tuple[str, ...]) -> npt.NDArray[np.generic]:
+    import numpy as np
+
+    array = np.asarray(data)
+    if array.dtype.name not in dtypes:
+        raise TypeError(
+            f"An array of dtype {array.dtype} cannot be written as {suffix} without changing its values; "
+            f"allowed: {', '.join(dtypes)}. Convert it first (skimage.img_as_ubyte), or choose '.npy' or '.tif'."
+        )
+    return array
+
+
+_FORMATS = {
+    format.suffix: format
+    for format in (
+        Format(read_npy, write_npy, ".npy"),
+        Format(read_npz, write_npz, ".npz"),
+        Format(read_pkl, write_pkl, ".pkl"),
+        Format(read_json, write_json, ".json"),
+        Format(read_csv, write_csv, ".csv"),
+        Format(read_parquet, write_parquet, ".parquet"),
+        Format(read_image, write_png, ".png"),
+        Format(read_image, write_jpg, ".jpg"),
+        Format(read_tif, write_tif, ".tif"),
+        Format(read_txt, write_txt, ".txt"),
+    )
+}
+
+
+def register_format(suffix: str, read: Callable[[str], Any], write: Callable[[Any, IO[bytes]], object]) -> Format:
+    """Make a suffix known, or replace what is known of it, in this process.
+
+    Parameters
+    ----------
+    suffix
+        With its dot, as in ``".npy"``.
+    read
+        ``read(path) -> data``.
+    write
+        ``write(data, file)``, with a binary file that is already open.
+
+    Returns
+    -------
+    Format
+        What :func:`format_for` answers for the suffix from now on.
+
+    Examples
+    --------
+    >>> def read_bytes(path):
+    ...     with open(path, "rb") as file:
+    ...         return file.read()
+    >>> format = register_format(".bin", read_bytes, lambda data, file: file.write(data))
+    """
+    format = Format(read, write, suffix)
+    _FORMATS[suffix] = format
+    return format
+
+
+def format_for(wanted: str | Format | tuple[Callable[[str], Any], Callable[[Any, IO[bytes]], object]]) -> Format:
+    """Format for a suffix, or for a pair of functions.
+
+    Parameters
+    ----------
+    wanted
+        A suffix such as ``".npy"``, a :class:`Format`, or a pair ``(read, write)``.
+
+    Raises
+    ------
+    DefinitionError
+        Nothing is known of the suffix.
+
+    Examples
+    --------
+    >>> format_for(".npy").suffix
+    '.npy'
+    """
+    if isinstance(wanted, Format):
+        return wanted
+    if isinstance(wanted, tuple) and len(wanted) == 2:  # noqa: PLR2004 - a pair
+        return Format(*wanted)
+    if isinstance(wanted, str) and wanted in _FORMATS:
+        return _FORMATS[wanted]
+    raise DefinitionError(
+        f"{wanted!r} is no known format. Choose one of {', '.join(sorted(_FORMATS))}, make one known with "
+        "register_format(suffix, read, write), or give a Format."
+    )
+
+
+def format_of_path(path: str) -> Format:
+    """Format for the last suffix of a path.
+
+    Raises
+    ------
+    DefinitionError
+        Nothing is known of the suffix.
+    """
+    return format_for(os.path.splitext(path)[1])

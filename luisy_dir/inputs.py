@@ -1,0 +1,208 @@
+"""The inputs of a directory task: what it requires, as items, as states and as parts of its fingerprint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+import luigi
+from luigi.task import flatten
+
+from luisy_dir.errors import DefinitionError, KeyCollisionError
+from luisy_dir.fingerprint import of_function
+from luisy_dir.formats import Format
+from luisy_dir.item import Item
+from luisy_dir.keys import join, without_collisions
+from luisy_dir.manifest import InputState, Manifest, published_items
+from luisy_dir.plan import RACY_NS
+from luisy_dir.step import Root
+from luisy_dir.storage import local
+from luisy_dir.targets import DirectoryTarget, RawDirectoryTarget
+
+_OWN_FORMATS = Format.__module__
+
+
+class Inputs:
+    """What one task requires, as it is now.
+
+    Manifests are read once, so that all answers of one object speak of the same generation.
+
+    Parameters
+    ----------
+    task
+        The task that requires.
+    seed
+        Its seed.
+
+    Attributes
+    ----------
+    is_named : bool
+        Whether the requirements have names, by which ``process`` gets their data.
+    """
+
+    def __init__(self, task: luigi.Task, seed: int = 0) -> None:
+        required = task.requires()
+        self.is_named = isinstance(required, Mapping)
+        self._task = task
+        self._seed = seed
+        named = required.items() if isinstance(required, Mapping) else _with_names(flatten(required))
+        outputs = {name: required_task.output() for name, required_task in named}
+        self.raw = {name: target for name, target in outputs.items() if isinstance(target, RawDirectoryTarget)}
+        self.published = {name: target for name, target in outputs.items() if isinstance(target, DirectoryTarget)}
+        self.names = tuple(name for name in outputs if name in self.raw or name in self.published)
+        self._others = {name: target for name, target in outputs.items() if name not in self.names}
+
+    def __str__(self) -> str:
+        return ", ".join(repr(target.path) for target in self._targets().values())
+
+    def _targets(self) -> dict[str, RawDirectoryTarget | DirectoryTarget]:
+        if not self.names:
+            raise DefinitionError(
+                f"{type(self._task).__name__} requires no directory, so it has no items. Decorate it with "
+                "requires(SomeDirectory), where that is an ExternalTask with make_directory_output or a DirectoryTask."
+            )
+        return {name: self.raw.get(name) or self.published[name] for name in self.names}
+
+    @cached_property
+    def manifests(self) -> dict[str, Manifest]:
+        """Manifests of the published directories, by name; MissingInputError where one was not published."""
+        return {name: target.manifest() for name, target in self.published.items()}
+
+    @property
+    def folders(self) -> dict[str, str]:
+        """Absolute path of each directory, by name."""
+        return {name: target.path for name, target in self._targets().items()}
+
+    def roots(self) -> tuple[Root, ...]:
+        """Directories and how their files are read, in the order of the arguments of ``process``."""
+        return tuple(
+            Root(name, target.path, target.read_file if isinstance(target, RawDirectoryTarget) else target.format.read)
+            for name, target in self._targets().items()
+        )
+
+    def items(self, manifest: Manifest | None = None) -> Iterator[Item]:
+        """Items as they are now, joined by key, in key order.
+
+        Parameters
+        ----------
+        manifest
+            Of an earlier run of the task: saves asking the reader again which of several files of one key it skips.
+        """
+        each = [self._items_of(name, _Skips(manifest, self._targets())) for name in self._targets()]
+        return each[0] if len(each) == 1 else join(each, self.folders, self._seed)
+
+    def _items_of(self, name: str, skips: _Skips) -> Iterator[Item]:
+        if name in self.raw:
+            return without_collisions(self.raw[name].scan(name, self._seed), skips)
+        target = self.published[name]
+        return _unique(published_items(self.manifests[name], target.format.suffix, root=name, seed=self._seed))
+
+    def recorded_states(self) -> dict[str, InputState]:
+        """State of everything but raw folders, whose state is summed up from what was really read."""
+        published = {
+            name: InputState("directory", manifest.record.outputs_digest, sum(manifest.record.counts.values()))
+            for name, manifest in self.manifests.items()
+        }
+        return published | {name: InputState("target", _digest_of_target(t)) for name, t in self._others.items()}
+
+    def surely_equal(self, states: Mapping[str, InputState], start_ns: int) -> bool:
+        """Whether the inputs are as they were, without a look at a single entry; False where there is a doubt.
+
+        Parameters
+        ----------
+        states
+            As recorded.
+        start_ns
+            When the run that recorded them began: a file that changed just before may have changed again unseen.
+        """
+        if self.recorded_states() != {name: state for name, state in states.items() if state.kind != "raw"}:
+            return False
+        for name, target in self.raw.items():
+            then, now = states.get(name), target.state()
+            if then is None or then.newest_mtime_ns > start_ns - RACY_NS:
+                return False
+            if (then.state, then.count) != (now.hexdigest(), now.count):
+                return False
+        return True
+
+    def parts(self) -> dict[str, Any]:
+        """What the fingerprint says of the inputs: how they are read, and what other targets hold."""
+        read = {name: _of_reader(target) for name, target in self._targets().items()}
+        others = {name: _digest_of_target(target) for name, target in self._others.items()}
+        return {"read": read, "targets": others}
+
+
+class _Skips:
+    """Whether the reader skips an item's file: as recorded where nothing changed since, else by asking it."""
+
+    def __init__(self, manifest: Manifest | None, targets: Mapping[str, RawDirectoryTarget | DirectoryTarget]) -> None:
+        self._manifest = manifest
+        self._targets = targets
+
+    @cached_property
+    def _recorded(self) -> dict[tuple[str, str, int, int], bool]:
+        entries = self._manifest.entries() if self._manifest is not None else ()
+        return {
+            (source.root, source.path, source.size, source.mtime_ns): entry.status == "skipped"
+            for entry in entries
+            for source in entry.sources
+        }
+
+    def __call__(self, item: Item) -> bool:
+        source = item.sources[0]
+        recorded = self._recorded.get((source.root, source.path, source.size, source.mtime_ns))
+        if recorded is not None:
+            return recorded
+        target = self._targets[source.root]
+        assert isinstance(target, RawDirectoryTarget)  # noqa: S101 - only raw keys collide
+        try:
+            return target.read_file(item.path) is None
+        except Exception:  # noqa: BLE001 - a file that cannot be read is an item that fails, not one that is skipped
+            return False
+
+
+def is_directory(task: luigi.Task) -> bool:
+    """Whether a required task's output is read item by item."""
+    return isinstance(task.output(), (RawDirectoryTarget, DirectoryTarget))
+
+
+def _with_names(tasks: list[luigi.Task]) -> list[tuple[str, luigi.Task]]:
+    families = [task.get_task_family() for task in tasks]
+    return [
+        (family if families.count(family) == 1 else task.task_id, task)
+        for family, task in zip(families, tasks, strict=True)
+    ]
+
+
+def _unique(items: Iterator[Item]) -> Iterator[Item]:
+    previous = None
+    for item in items:
+        if previous is not None and previous.key == item.key:
+            raise KeyCollisionError(
+                f"{previous.sources[0].path!r} and {item.sources[0].path!r} in {item.folders[item.sources[0].root]!r} "
+                f"have the same key {item.key!r}. Let the task that writes them give its outputs keys of their own."
+            )
+        yield item
+        previous = item
+
+
+def _of_reader(target: RawDirectoryTarget | DirectoryTarget) -> list[str]:
+    if isinstance(target, RawDirectoryTarget):
+        return [of_function(target.read_file), target.regex_pattern or ""]
+    return of_format(target.format, "read")
+
+
+def of_format(format: Format, verb: str) -> list[str]:
+    """What the fingerprint says of a format: the suffix, and for a user's own format what the function does."""
+    function: Callable[..., Any] = getattr(format, verb)
+    is_ours = getattr(function, "__module__", None) == _OWN_FORMATS
+    return [format.suffix, "" if is_ours else of_function(function)]
+
+
+def _digest_of_target(target: object) -> str:
+    path = getattr(target, "path", None)
+    try:
+        return local.digest_of(str(path))[0] if path is not None else f"opaque:{type(target).__qualname__}"
+    except OSError:
+        return "missing or no file"

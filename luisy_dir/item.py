@@ -1,0 +1,275 @@
+"""An item: one input file, or one group of files, and its key."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import stat as stat_bits
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+import msgspec
+import xxhash
+
+from luisy_dir.errors import InputError, MissingInputError
+from luisy_dir.storage import system
+
+if TYPE_CHECKING:
+    import numpy as np
+
+logger = logging.getLogger(__name__)
+
+# Files that desktop systems leave behind; names that begin with a dot are never items anyway.
+_LITTER = frozenset({"thumbs.db", "desktop.ini"})
+_UNDECODABLE = re.compile("[\udc80-\udcff]")
+_LONGEST_NAME_BYTES = 255
+
+
+class Source(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """One file that an item is read from, as it was when it was looked at.
+
+    Parameters
+    ----------
+    root
+        Name of the directory that ``path`` is relative to, so that a project can be moved.
+    path
+        ``/``-separated path under the root; percent-encoded where ``encoded`` is true.
+    size
+        Bytes; -1 where the file could not be looked at.
+    mtime_ns
+        Time of the last change, in nanoseconds since 1970.
+    digest
+        xxh3-128 of the content in hex; None until the file was read.
+    encoded
+        The name is not valid UTF-8; ``path`` is its percent-encoded bytes.
+    """
+
+    root: str
+    path: str
+    size: int
+    mtime_ns: int
+    digest: str | None = None
+    encoded: bool = False
+
+    @property
+    def name(self) -> str:
+        """Path under the root as the file system spells it."""
+        return os.fsdecode(unquote_to_bytes(self.path)) if self.encoded else self.path
+
+
+class Item:
+    """One input file, or one group of files, and its key.
+
+    Parameters
+    ----------
+    key
+        The item's name: its path under the folder without the last suffix, ``/``-separated.
+    sources
+        The files that it is read from: one, or one from each required directory.
+    folders
+        Where the root of each source lies.
+    seed
+        The task's seed, from which ``rng`` is made.
+
+    Attributes
+    ----------
+    meta : dict
+        Small facts about the item; each becomes a column of the report.
+    """
+
+    def __init__(self, key: str, sources: tuple[Source, ...], folders: Mapping[str, str], seed: int = 0) -> None:
+        self.key = key
+        self.sources = sources
+        self.folders = folders
+        self.seed = seed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Item, (self.key, self.sources, self.folders, self.seed)
+
+    def __repr__(self) -> str:
+        return f"Item({self.key!r})"
+
+    @property
+    def path(self) -> str:
+        """Absolute path of the (first) file that the item is read from."""
+        return self.path_of(self.sources[0])
+
+    def path_of(self, source: Source) -> str:
+        """Absolute path of one of the item's sources."""
+        return os.path.join(self.folders[source.root], source.name)
+
+    @cached_property
+    def meta(self) -> dict[str, Any]:
+        """Small facts about the item; each becomes a column of the report."""
+        return {}
+
+    @property
+    def entropy(self) -> int:
+        """The number that seeds ``rng``: xxh3-64 of the task's seed and the key."""
+        return xxhash.xxh3_64_intdigest(f"{self.seed}\n{self.key}".encode())
+
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        """Random numbers that depend on the task's seed and the key only, not on order, engine or workers."""
+        import numpy as np
+
+        return np.random.Generator(np.random.PCG64(self.entropy))
+
+    @cached_property
+    def logger(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger that puts the key before each message."""
+        return _KeyLogger(logger, {"key": self.key})
+
+
+class _KeyLogger(logging.LoggerAdapter[logging.Logger]):
+    def process(self, msg: object, kwargs: Any) -> tuple[str, Any]:
+        key = self.extra["key"] if self.extra else ""
+        return f"{key}: {msg}", kwargs
+
+
+def key_of(path: str) -> str:
+    """Key of the file at the relative ``path``: the last suffix is dropped, nothing else.
+
+    Bytes of a name that are not valid UTF-8 are percent-encoded.
+
+    Examples
+    --------
+    >>> key_of("cats/img.1.png")
+    'cats/img.1'
+    """
+    stem = os.path.splitext(path)[0]
+    if stem.isascii():
+        return stem
+    return _UNDECODABLE.sub(lambda match: f"%{ord(match[0]) - 0xDC00:02X}", stem)
+
+
+def source_of(root: str, path: str, state: os.stat_result | None) -> Source:
+    """Source for the file at ``path`` under the directory named ``root``."""
+    size, mtime_ns = (state.st_size, state.st_mtime_ns) if state else (-1, 0)
+    if not path.isascii() and _UNDECODABLE.search(path):
+        return Source(root, quote_from_bytes(os.fsencode(path)), size, mtime_ns, encoded=True)
+    return Source(root, path, size, mtime_ns)
+
+
+def check_key(key: str) -> str:
+    """Return ``key`` if a file may be written under that name, else raise InputError.
+
+    Raises
+    ------
+    InputError
+        The key is empty or absolute, leads out of the directory, names a hidden file, or has a part that is too long.
+    """
+    parts = key.split("/")
+    if any(part.startswith(".") or not part for part in parts) or "\0" in key:
+        raise InputError(
+            f"{key!r} cannot be the key of an output: it must be a relative path without empty parts and without "
+            "parts that begin with a dot. Choose another key."
+        )
+    if any(len(os.fsencode(part)) > _LONGEST_NAME_BYTES for part in parts):
+        raise InputError(f"{key!r} cannot be the key of an output: a file name has at most 255 bytes. Shorten it.")
+    return key
+
+
+def scan(folder: str, pattern: str | None = None, *, root: str = "", seed: int = 0) -> list[Item]:
+    """Items of a folder, in key order; nested folders are walked.
+
+    Files and folders whose name begins with a dot are ignored, and so is what is neither file nor folder. Symlinked
+    files are followed, symlinked folders are not. A link that leads nowhere is an item: it will fail, not vanish.
+
+    Parameters
+    ----------
+    folder
+        The folder to look at; may itself be a symlink.
+    pattern
+        Regular expression that the relative path must contain (:func:`re.search`); None takes every file.
+    root
+        Name of the folder in the items' sources.
+    seed
+        The task's seed, for the items' ``rng``.
+
+    Returns
+    -------
+    list of Item
+        Sorted by key, then by path: two files that differ in their suffix only have the same key.
+
+    Raises
+    ------
+    MissingInputError
+        There is no such folder.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> folder = tempfile.mkdtemp()
+    >>> pathlib.Path(folder, "b.png").touch(), pathlib.Path(folder, "a.png").touch()
+    (None, None)
+    >>> scan(folder)
+    [Item('a'), Item('b')]
+    """
+    folders = {root: folder}
+    wanted = re.compile(pattern).search if pattern is not None else None
+    items = [
+        Item(key_of(path), (source_of(root, path, state),), folders, seed)
+        for path, state in _walk(folder)
+        if wanted is None or wanted(path)
+    ]
+    items.sort(key=lambda item: (item.key, item.sources[0].path))
+    return items
+
+
+def list_files(folder: str, pattern: str | None = None) -> Iterator[tuple[str, int, int]]:
+    """Path, size in bytes and mtime in nanoseconds of every file that :func:`scan` would find, in any order.
+
+    The path is spelled as in :class:`Source`.
+    """
+    wanted = re.compile(pattern).search if pattern is not None else None
+    for path, state in _walk(folder):
+        if wanted is None or wanted(path):
+            source = source_of("", path, state)
+            yield source.path, source.size, source.mtime_ns
+
+
+def _walk(folder: str) -> Iterator[tuple[str, os.stat_result | None]]:
+    ignored = 0
+    prefixes = [""]
+    while prefixes:
+        prefix = prefixes.pop()
+        with _open_folder(folder, prefix) as entries:
+            for entry in entries:
+                name = entry.name
+                if name[0] == "." or name.lower() in _LITTER:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    prefixes.append(f"{prefix}{name}/")
+                    continue
+                state = _state(entry)
+                if state is None or stat_bits.S_ISREG(state.st_mode):
+                    yield prefix + name, state
+                else:
+                    ignored += not entry.is_symlink()
+    if ignored:
+        logger.warning("%s: %d entries are neither files nor folders and were ignored.", folder, ignored)
+
+
+def _open_folder(folder: str, prefix: str) -> Any:
+    try:
+        return system.scandir(os.path.join(folder, prefix))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MissingInputError(
+            f"There is no folder {os.path.join(folder, prefix)!r}. Is the path right, and is the disk mounted?"
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"The folder {os.path.join(folder, prefix)!r} cannot be listed: {error.strerror}. "
+            "Give this user the right to read it."
+        ) from error
+
+
+def _state(entry: os.DirEntry[str]) -> os.stat_result | None:
+    try:
+        return entry.stat()
+    except OSError:  # a link that leads nowhere or in a circle, or a file that has just gone
+        return None

@@ -1,0 +1,136 @@
+"""The rules of keys: unique in one directory, joined across several."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from luisy_dir.errors import KeyCollisionError
+from luisy_dir.item import Item, key_of
+
+
+def without_collisions(items: Iterable[Item], is_skipped: Callable[[Item], bool]) -> Iterator[Item]:
+    """The same items with unique keys, in key order.
+
+    Where several files have the same key, at most one may be meant: the others must be skipped by the reader, and go
+    on under their whole path as key. The reader is asked about as few files as possible: suffixes that it skipped
+    before are tried first, and a file that is left alone is not read.
+
+    Parameters
+    ----------
+    items
+        Items in key order.
+    is_skipped
+        Whether the reader skips the item's file.
+
+    Raises
+    ------
+    KeyCollisionError
+        The reader skips neither of two files that have the same key.
+    """
+    ordered = list(items)
+    groups = _same_key(ordered)
+    if not groups:
+        return iter(ordered)
+    skipped: set[str] = set()
+    keys = {item.key for item in ordered}
+    replaced: dict[int, Item] = {}
+    for group in groups:
+        group.sort(key=lambda item: _suffix(item) not in skipped)
+        wanted: list[Item] = []
+        for place, item in enumerate(group):
+            is_last = place == len(group) - 1
+            if not (is_last and not wanted) and is_skipped(item):
+                skipped.add(_suffix(item))
+                replaced[id(item)] = _under_whole_path(item, keys)
+            else:
+                wanted.append(item)
+            if len(wanted) > 1:
+                raise _collision(wanted[0], wanted[1])
+    return iter(sorted((replaced.get(id(item), item) for item in ordered), key=lambda item: item.key))
+
+
+def _same_key(ordered: list[Item]) -> list[list[Item]]:
+    groups: list[list[Item]] = []
+    for before, item in itertools.pairwise(ordered):
+        if before.key == item.key:
+            if groups and groups[-1][-1] is before:
+                groups[-1].append(item)
+            else:
+                groups.append([before, item])
+    return groups
+
+
+def _suffix(item: Item) -> str:
+    return os.path.splitext(item.sources[0].path)[1]
+
+
+def _under_whole_path(item: Item, keys: set[str]) -> Item:
+    source = item.sources[0]
+    key = key_of(source.name + ".")
+    if key in keys:
+        raise KeyCollisionError(
+            f"The skipped file {source.path!r} would be recorded under the key of another file. "
+            "Give the reader a regex_pattern that leaves it out."
+        )
+    return Item(key, item.sources, item.folders, item.seed)
+
+
+def _collision(one: Item, other: Item) -> KeyCollisionError:
+    return KeyCollisionError(
+        f"{one.sources[0].path!r} and {other.sources[0].path!r} would both be written as {one.key!r}. "
+        "Give the reader a regex_pattern that selects one of them."
+    )
+
+
+def check_output_paths(keys: Iterable[str], suffix: str) -> None:
+    """Raise KeyCollisionError where the output of one item would be a folder of another's.
+
+    Parameters
+    ----------
+    keys
+        Keys in order, unique.
+    suffix
+        What is added to a key to get the path of its output.
+    """
+    paths = {key + suffix for key in keys}
+    for path in paths:
+        end = path.find("/")
+        while end >= 0:
+            if path[:end] in paths:
+                raise KeyCollisionError(
+                    f"{path.removesuffix(suffix)!r} would be written into a folder {path[:end]!r}, but the output of "
+                    f"{path[:end].removesuffix(suffix)!r} is a file of that name. "
+                    "Rename one of the inputs, or choose another suffix."
+                )
+            end = path.find("/", end + 1)
+
+
+def join(inputs: Sequence[Iterable[Item]], folders: Mapping[str, str], seed: int = 0) -> Iterator[Item]:
+    """Items of several directories joined by key, in key order.
+
+    An item has the sources that were found, in the order of the directories; one with fewer sources than there are
+    directories has no match, and is for the step to reject.
+
+    Parameters
+    ----------
+    inputs
+        For each directory its items, in key order with unique keys.
+    folders
+        Where the root of each source lies.
+    seed
+        The task's seed.
+
+    Examples
+    --------
+    >>> from luisy_dir.item import Source
+    >>> a = [Item("x", (Source("A", "x.png", 1, 1),), {}), Item("y", (Source("A", "y.png", 1, 1),), {})]
+    >>> b = [Item("y", (Source("B", "y.npy", 1, 1),), {})]
+    >>> [(item.key, len(item.sources)) for item in join([a, b], {})]
+    [('x', 1), ('y', 2)]
+    """
+    merged = heapq.merge(*inputs, key=lambda item: item.key)
+    for key, group in itertools.groupby(merged, key=lambda item: item.key):
+        yield Item(key, tuple(source for item in group for source in item.sources), folders, seed)

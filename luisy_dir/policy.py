@@ -1,0 +1,36 @@
+"""The policy of a run: how many items may fail before it is given up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from luisy_dir.errors import SettingError
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How many items may fail before a run is given up.
+
+    Parameters
+    ----------
+    max_errors
+        A count (an integer from 0), or a fraction of all items (a float between 0 and 1).
+
+    Examples
+    --------
+    >>> Policy(max_errors=0.01).allowed(250)
+    2
+    """
+
+    max_errors: float = 0
+
+    def __post_init__(self) -> None:
+        is_fraction = isinstance(self.max_errors, float)
+        if self.max_errors < 0 or (is_fraction and self.max_errors > 1):
+            raise SettingError(
+                f"max_errors is {self.max_errors!r}. Give a count (0, 1, 2 …) or a fraction (a float from 0.0 to 1.0)."
+            )
+
+    def allowed(self, total: int) -> int:
+        """How many of ``total`` items may fail."""
+        return int(self.max_errors * total) if isinstance(self.max_errors, float) else int(self.max_errors)

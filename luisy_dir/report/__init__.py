@@ -1,0 +1,82 @@
+"""The report: the manifest as a pandas frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from luisy_dir.manifest import COLUMNS, Entry
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def frame(entries: Iterable[Entry]) -> pd.DataFrame:
+    """Entries as a frame: one row an item, in the order given, index ``key``.
+
+    Parameters
+    ----------
+    entries
+        Of a manifest or a staging.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``status reason sources outputs source_bytes output_bytes attempts seconds started error_type error``,
+        then one for each name in ``item.meta``, in the order in which they first appear. ``sources`` and ``outputs``
+        are lists of relative paths, sizes are in bytes (-1: not known), ``started`` is in UTC.
+
+    Examples
+    --------
+    >>> list(frame([]).columns)[:3]
+    ['status', 'reason', 'sources']
+    """
+    import pandas as pd
+
+    kept = list(entries)
+    rows = [_row(entry) for entry in kept]
+    meta = dict.fromkeys(name for entry in kept for name in entry.meta)
+    index = pd.Index([entry.key for entry in kept], name="key", dtype="str")
+    report = pd.DataFrame(rows, columns=[*COLUMNS, *meta], index=index)
+    for column, dtype in _DTYPES.items():
+        report[column] = report[column].astype(dtype)
+    return report
+
+
+_DTYPES: dict[str, Any] = {
+    "status": "str",
+    "reason": "str",
+    "source_bytes": "int64",
+    "output_bytes": "int64",
+    "attempts": "int64",
+    "seconds": "float64",
+    "started": "datetime64[us, UTC]",
+    "error_type": "str",
+    "error": "str",
+}
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    failure = entry.error if entry.status == "failed" else None
+    return {
+        **entry.meta,
+        "status": entry.status,
+        "reason": _reason(entry),
+        "sources": [source.path for source in entry.sources],
+        "outputs": [output.path for output in entry.outputs],
+        "source_bytes": sum(source.size for source in entry.sources),
+        "output_bytes": sum(output.size for output in entry.outputs),
+        "attempts": entry.attempts,
+        "seconds": entry.seconds,
+        "started": entry.started,
+        "error_type": failure.type if failure else None,
+        "error": failure.message if failure else None,
+    }
+
+
+def _reason(entry: Entry) -> str | None:
+    if entry.status == "skipped":
+        return "the reader returned None"
+    if entry.error is None:
+        return None
+    return entry.error.message if entry.status == "rejected" else f"{entry.error.type}: {entry.error.message}"

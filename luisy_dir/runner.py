@@ -1,0 +1,136 @@
+"""The runner: the one place where items meet functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Executor
+from contextlib import closing
+
+from luisy_dir.engines.mapping import map_unordered
+from luisy_dir.errors import ItemsFailedError, SetupError, StorageError, WorkerDiedError
+from luisy_dir.item import Item
+from luisy_dir.manifest import Entry
+from luisy_dir.plan import Plan
+from luisy_dir.policy import Policy
+from luisy_dir.step import Outcome, Step, StepInWorker
+from luisy_dir.transaction import Transaction
+
+_NAMED_FAILURES = 3
+_UNEVEN = 8
+
+
+def run(
+    plan: Plan,
+    step: Step,
+    transaction: Transaction,
+    executor: Executor,
+    policy: Policy,
+    *,
+    workers: int = 1,
+    on_entry: Callable[[Entry], object] | None = None,
+) -> None:
+    """Process what a plan asks for; the entries are collected by the transaction, which is not committed here.
+
+    When this returns or raises, no worker has anything of this run in hand.
+
+    Parameters
+    ----------
+    plan
+        What to do.
+    step
+        What to do with each item.
+    transaction
+        Where outputs and journals go, entered.
+    executor
+        Any Executor.
+    policy
+        How many items may fail.
+    workers
+        How many chunks the executor works on at the same time.
+    on_entry
+        Called with every entry as it comes, in this thread.
+
+    Raises
+    ------
+    ItemsFailedError
+        More items failed than the policy allows; raised as soon as that is certain.
+    SetupError
+        ``setup`` raised in a worker.
+    WorkerDiedError
+        A worker process ended without an answer.
+    StorageError
+        The disk is full, or failed.
+    """
+    items = _largest_first(list(plan.todo))
+    budget = _Budget(policy.allowed(len(items)), len(items))
+    at_work = StepInWorker(step, transaction.run)
+    with closing(at_work), closing(map_unordered(executor, at_work, items, workers=workers)) as outcomes:
+        try:
+            for outcome in outcomes:
+                entry = _entry_of(outcome)
+                transaction.collect(entry)
+                if on_entry is not None:
+                    on_entry(entry)
+                budget.spend(entry, outcome.exception)
+        except BrokenExecutor as error:
+            raise WorkerDiedError(
+                f"A worker process ended without an answer, after {budget.done} of {budget.total} items; it may have "
+                "been killed for its memory, or have crashed in C code. Nothing was published. Try fewer workers, or "
+                "engine='serial' to find the item. In a script of your own, call luigi under "
+                "`if __name__ == '__main__':`, because workers import the script."
+            ) from error
+
+
+class _Budget:
+    """Counts failures, and gives up when there are more than allowed."""
+
+    def __init__(self, allowed: int, total: int) -> None:
+        self.total = total
+        self.done = 0
+        self._allowed = allowed
+        self._failed = 0
+        self._first: list[Entry] = []
+        self._cause: BaseException | None = None
+
+    def spend(self, entry: Entry, exception: BaseException | None) -> None:
+        """Take in one more item; ItemsFailedError where that was one failure too many."""
+        self.done += 1
+        if entry.status != "failed":
+            return
+        self._failed += 1
+        if len(self._first) < _NAMED_FAILURES:
+            self._first.append(entry)
+            self._cause = self._cause or exception
+        if self._failed > self._allowed:
+            raise self._over() from self._cause
+
+    def _over(self) -> ItemsFailedError:
+        named = "\n".join(f"  {entry.key}: {_reason(entry)}" for entry in self._first)
+        return ItemsFailedError(
+            f"{self._failed} of {self.total} items failed, where max_errors allows {self._allowed}. The run was given "
+            f"up after {self.done} items, and nothing was published:\n{named}\n"
+            "Mend or remove these files, or allow more with max_errors; report() shows every item."
+        )
+
+
+def _reason(entry: Entry) -> str:
+    return f"{entry.error.type}: {entry.error.message}" if entry.error else entry.status
+
+
+def _entry_of(outcome: Outcome) -> Entry:
+    if outcome.entry is not None:
+        return outcome.entry
+    error = outcome.exception
+    if isinstance(error, StorageError):
+        raise error
+    raise SetupError(
+        f"No item could be processed, because setup raised {type(error).__name__}: {error}. Nothing was published."
+    ) from error
+
+
+def _largest_first(items: list[Item]) -> list[Item]:
+    """Uneven items with the largest first, so that no worker begins a long one when the others are done."""
+    sizes = [sum(source.size for source in item.sources) for item in items]
+    if sizes and max(sizes) * len(sizes) > _UNEVEN * sum(sizes):
+        items.sort(key=lambda item: -sum(source.size for source in item.sources))
+    return items

@@ -1,0 +1,211 @@
+"""The settings: every one, its default, its allowed values and where it may come from, in one table."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import luigi
+from luigi.cmdline_parser import CmdlineParser
+from luigi.configuration import get_config
+
+from luisy_dir.engines import ENGINES, usable_cpus
+from luisy_dir.errors import SettingError
+from luisy_dir.policy import Policy
+from luisy_dir.transaction import DURABILITIES
+
+_SECTION = "luisy_dir"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting.
+
+    Parameters
+    ----------
+    name
+        As in ``[luisy_dir] name``, ``--luisy-dir-name`` and ``LUISY_DIR_NAME``.
+    default
+        Its value where nobody gave one, as text.
+    parse
+        Makes the value of the text; ValueError where it is not allowed.
+    allowed
+        What is allowed, in words.
+    description
+        What it is for.
+    """
+
+    name: str
+    default: str
+    parse: Callable[[str], Any]
+    allowed: str
+    description: str
+
+
+def _choice(*values: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in values:
+            raise ValueError(text)
+        return text
+
+    return parse
+
+
+def _engine(text: str) -> str:
+    if text not in ENGINES and not all(text.partition(":")):
+        raise ValueError(text)
+    return text
+
+
+def _workers(text: str) -> int:
+    return usable_cpus() if text == "auto" else _at_least(1)(text)
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise ValueError(text)
+        return value
+
+    return parse
+
+
+def _max_errors(text: str) -> float:
+    return Policy(float(text) if "." in text or "e" in text.lower() else int(text)).max_errors
+
+
+SETTINGS = {
+    setting.name: setting
+    for setting in (
+        Setting("working_dir", ".", os.path.abspath, "a path", "folder that holds the projects"),
+        Setting(
+            "engine", "processes", _engine, f"{', '.join(ENGINES)} or module:function", "what items are processed on"
+        ),
+        Setting("workers", "auto", _workers, "auto, or a number from 1", "items worked on at the same time"),
+        Setting("max_errors", "0", _max_errors, "a count, or a fraction such as 0.01", "items that may fail"),
+        Setting(
+            "durability",
+            "commit",
+            _choice(*DURABILITIES),
+            ", ".join(DURABILITIES),
+            "what a power cut may cost: anything (none), the run (commit), the items in hand (item)",
+        ),
+        Setting("seed", "0", _at_least(0), "a number from 0", "from which each item's random numbers are made"),
+        Setting(
+            "freshness",
+            "inputs",
+            _choice("inputs", "exists"),
+            "inputs, exists",
+            "whether complete() compares with the inputs, or asks only whether the directory was published",
+        ),
+        Setting(
+            "check_outputs",
+            "stat",
+            _choice("stat", "none"),
+            "stat, none",
+            "whether complete() looks at every output's size and time of change",
+        ),
+        Setting(
+            "on_empty",
+            "error",
+            _choice("error", "allow"),
+            "error, allow",
+            "whether an input without a single item that is ours is an error",
+        ),
+    )
+}
+
+
+class luisy_dir(luigi.Config):  # noqa: N801 - Luigi makes the section and the flags of the class's name
+    """Settings of directory tasks; see docs/reference/settings.md."""
+
+    working_dir = luigi.Parameter(default="", description=SETTINGS["working_dir"].description)
+    engine = luigi.Parameter(default="", description=SETTINGS["engine"].description)
+    workers = luigi.Parameter(default="", description=SETTINGS["workers"].description)
+    max_errors = luigi.Parameter(default="", description=SETTINGS["max_errors"].description)
+    durability = luigi.Parameter(default="", description=SETTINGS["durability"].description)
+    seed = luigi.Parameter(default="", description=SETTINGS["seed"].description)
+    freshness = luigi.Parameter(default="", description=SETTINGS["freshness"].description)
+    check_outputs = luigi.Parameter(default="", description=SETTINGS["check_outputs"].description)
+    on_empty = luigi.Parameter(default="", description=SETTINGS["on_empty"].description)
+
+
+_set_in_python: dict[str, str] = {}
+_inherited_flags: dict[str, str] = {}
+
+
+def set_working_dir(path: str | os.PathLike[str]) -> None:
+    """Choose the folder that holds the projects, for this process and its workers.
+
+    Stronger than the environment, class attributes and ``luigi.cfg``; weaker than ``--luisy-dir-working-dir``.
+
+    Parameters
+    ----------
+    path
+        A folder; it is made when something is published there.
+    """
+    _set_in_python["working_dir"] = os.path.abspath(path)
+
+
+def resolve(name: str, task: object = None) -> Any:
+    """Value of a setting for a task.
+
+    A flag is stronger than :func:`set_working_dir`, that than the environment, that than the class attribute or
+    decorator, that than ``luigi.cfg``, that than the default.
+
+    Raises
+    ------
+    SettingError
+        The value is not allowed; the message names where it came from.
+
+    Examples
+    --------
+    >>> resolve("durability")
+    'commit'
+    """
+    setting = SETTINGS[name]
+    value, source = _found(setting, task)
+    try:
+        return setting.parse(str(value))
+    except (ValueError, TypeError) as error:
+        raise SettingError(f"The setting {name!r} is {value!r}, from {source}. Allowed: {setting.allowed}.") from error
+
+
+def _found(setting: Setting, task: object) -> tuple[Any, str]:
+    flag = "--luisy-dir-" + setting.name.replace("_", "-")
+    variable = "LUISY_DIR_" + setting.name.upper()
+    candidates = (
+        (_flag(setting.name), f"the flag {flag}"),
+        (_set_in_python.get(setting.name), f"set_{setting.name}()"),
+        (os.environ.get(variable), f"the environment variable {variable}"),
+        (getattr(task, setting.name, None), f"the class or decorator of {type(task).__name__}"),
+        (get_config().get(_SECTION, setting.name, None), f"[{_SECTION}] in luigi.cfg"),
+    )
+    for value, source in candidates:
+        if value is not None and value != "":
+            return value, source
+    return setting.default, "the default"
+
+
+def _flag(name: str) -> str | None:
+    parser = CmdlineParser.get_instance()
+    if parser is None:
+        return _inherited_flags.get(name)
+    value: str | None = getattr(parser.known_args, f"{_SECTION}_{name}", None)
+    return value
+
+
+def process_state() -> dict[str, str]:
+    """The settings that live in this process alone, for a child that is spawned."""
+    flags = {name: value for name in SETTINGS if (value := _flag(name))}
+    return _set_in_python | flags
+
+
+def adopt(state: dict[str, str]) -> None:
+    """In a child process: take over the parent's :func:`process_state`."""
+    if multiprocessing.parent_process() is not None:
+        _inherited_flags.update(state)

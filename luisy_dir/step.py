@@ -1,0 +1,419 @@
+"""A step: read, process and write, for one item."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import pickle
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property, partial
+from typing import Any, NamedTuple
+
+import msgspec
+
+from luisy_dir.errors import DefinitionError, InputChangedError, InputError, KeyCollisionError, Reject, StorageError
+from luisy_dir.formats import Format, format_for
+from luisy_dir.item import Item, Source, check_key
+from luisy_dir.manifest import Entry, Failure, Journal, OutputFile, Status, clean_meta, encode_entry
+from luisy_dir.storage import local, system
+
+_TRIES_OF_UNSTABLE_INPUT = 3
+_LONGEST_MESSAGE = 2_000
+_LONGEST_TRACEBACK = 8_000
+# Errors of the disk, not of the item: the next item would fare no better.
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+_DISK_ADVICE = "Nothing was published. Make room or mend the disk, then run again."
+_OWN_CODE = os.path.dirname(__file__) + os.sep
+
+
+class Output:
+    """One of several outputs of an item: yield these from ``process``.
+
+    Parameters
+    ----------
+    data
+        What is written.
+    key
+        Name below the item's key: ``"left"`` of the item ``cats/1`` is written as ``cats/1/left`` and the suffix.
+        None writes under the item's own key.
+    suffix
+        Chooses another format for this one output.
+
+    Examples
+    --------
+    >>> def process(image):
+    ...     half = image.shape[1] // 2
+    ...     yield Output(image[:, :half], key="left")
+    ...     yield Output(image[:, half:], key="right")
+    """
+
+    __slots__ = ("data", "key", "suffix")
+
+    def __init__(self, data: Any, key: str | None = None, suffix: str | None = None) -> None:
+        self.data = data
+        self.key = key
+        self.suffix = suffix
+
+    def __repr__(self) -> str:
+        return f"Output({type(self.data).__name__}, key={self.key!r}, suffix={self.suffix!r})"
+
+
+@dataclass(frozen=True)
+class Root:
+    """A directory that items are read from.
+
+    Parameters
+    ----------
+    name
+        Name of the directory in the items' sources.
+    folder
+        Absolute path.
+    read
+        ``read(path) -> data``; None says that the file is not ours.
+    """
+
+    name: str
+    folder: str
+    read: Callable[[str], Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a run does with each item.
+
+    Parameters
+    ----------
+    roots
+        The directories that an item has one source from each, in the order of the arguments of ``process``.
+    begin
+        Called once a worker; returns ``process(data, item)``, where ``data`` is a list as long as ``roots``.
+    format
+        How results are written.
+    seed
+        The task's seed.
+    sync
+        Bring every output and every journal line to the disk before the next item.
+    """
+
+    roots: tuple[Root, ...]
+    begin: Callable[[], Callable[[list[Any], Item], Any]]
+    format: Format
+    seed: int = 0
+    sync: bool = False
+
+    @cached_property
+    def reads(self) -> dict[str, Callable[[str], Any]]:
+        """Read function by the name of its root."""
+        return {root.name: root.read for root in self.roots}
+
+
+class Outcome(NamedTuple):
+    """What a worker answers for one item: the entry, and the exception for the parent to raise from."""
+
+    entry: Entry | None
+    exception: BaseException | None = None
+    is_fatal: bool = False
+
+
+class _NotWritten(Exception):  # noqa: N818 - carries a verdict from where it is known to where the entry is made
+    def __init__(self, status: Status, message: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class _Worker:
+    """What one worker holds on to between items: its process function and its journal."""
+
+    _numbers = itertools.count()
+
+    def __init__(self, step: Step, run: str) -> None:
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{next(self._numbers)}"
+        self.process = step.begin()
+        self.journal = Journal(os.path.join(run, f"journal-{self.name}"), sync=step.sync)
+
+
+@dataclass
+class StepInWorker:
+    """A step at work in a run's directory: call it with an item, in any worker.
+
+    It never raises for an item's sake: what happened is in the :class:`Outcome`.
+
+    Parameters
+    ----------
+    step
+        What to do.
+    run
+        The run's directory in the staging; outputs go to its ``files/``, journals beside that.
+    """
+
+    step: Step
+    run: str
+    _local: threading.local = field(default_factory=threading.local, repr=False)
+    _journals: list[Journal] = field(default_factory=list, repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StepInWorker, (self.step, self.run)
+
+    def __call__(self, item: Item) -> Outcome:
+        """Do the step for one item, and append what became of it to this worker's journal."""
+        try:
+            worker = self._worker()
+        except Exception as error:  # noqa: BLE001 - the user's setup may raise anything
+            return Outcome(None, _portable(error), is_fatal=True)
+        started, begin = datetime.now(UTC), time.perf_counter()
+        attempt = _Attempt(self.step, os.path.join(self.run, "files"), worker.process)
+        try:
+            verdict = attempt.run(item)
+        except StorageError as error:
+            return Outcome(None, error, is_fatal=True)
+        entry = Entry(
+            key=item.key,
+            sources=attempt.sources,
+            status=verdict.status,
+            outputs=tuple(attempt.outputs),
+            meta=attempt.meta,
+            error=verdict.error,
+            attempts=1,
+            seconds=round(time.perf_counter() - begin, 6),
+            started=started,
+            worker=worker.name,
+            seed=item.entropy if "rng" in item.__dict__ else None,
+        )
+        worker.journal.append(encode_entry(entry))
+        return Outcome(entry, verdict.exception)
+
+    def _worker(self) -> _Worker:
+        worker: _Worker | None = getattr(self._local, "worker", None)
+        if worker is None:
+            worker = self._local.worker = _Worker(self.step, self.run)
+            self._journals.append(worker.journal)
+        return worker
+
+    def close(self) -> None:
+        """Close the journals that were opened in this process."""
+        while self._journals:
+            self._journals.pop().close()
+
+
+class _Verdict(NamedTuple):
+    status: Status
+    error: Failure | None = None
+    exception: BaseException | None = None
+
+
+class _Attempt:
+    """One try at one item: gathers sources, outputs and meta, and undoes its outputs where it fails."""
+
+    def __init__(self, step: Step, files: str, process: Callable[[list[Any], Item], Any]) -> None:
+        self._step = step
+        self._files = files
+        self._process = process
+        self.sources: tuple[Source, ...] = ()
+        self.outputs: list[OutputFile] = []
+        self.meta: dict[str, Any] = {}
+
+    def run(self, item: Item) -> _Verdict:
+        """Read, process and write; whatever happens to the item is in the verdict."""
+        self.sources = item.sources
+        try:
+            self._read_process_write(item)
+            self.meta = _meta_of(item)
+        except _NotWritten as verdict:
+            return self._undo(item, verdict.status, _why(verdict.message))
+        except Reject as verdict:
+            return self._undo(item, "rejected", Failure("Reject", _valid(verdict.reason)))
+        except StorageError:
+            self._remove_outputs()
+            raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's functions may raise anything
+            return self._undo(item, "failed", _failure(error), _portable(error))
+        return _Verdict("written")
+
+    def _undo(
+        self, item: Item, status: Status, failure: Failure | None, exception: BaseException | None = None
+    ) -> _Verdict:
+        self._remove_outputs()
+        with contextlib.suppress(InputError):  # what the step noted before is kept where it can be
+            self.meta = _meta_of(item)
+        if status == "failed":
+            self.sources = tuple(_with_digest(source, item.path_of(source)) for source in self.sources)
+        return _Verdict(status, failure, exception)
+
+    def _read_process_write(self, item: Item) -> None:
+        if len(item.sources) < len(self._step.roots):
+            there = {source.root for source in item.sources}
+            missing = [root.name for root in self._step.roots if root.name not in there]
+            raise _NotWritten("rejected", f"no item of this key in {', '.join(missing)}")
+        data = self._read(item)
+        result = self._process(data, item)
+        if result is None:
+            raise _NotWritten("rejected", "process returned None")
+        del data  # the input need not be held while the output is written
+        if isinstance(result, Output):
+            self._write(item, result)
+        elif isinstance(result, Iterator):
+            self._write_each(item, result)
+        elif isinstance(result, (list, tuple)) and result and isinstance(result[0], Output):
+            raise DefinitionError(f"process returned a {type(result).__name__} of Output. Yield them one by one.")
+        else:
+            self._write(item, Output(result))
+
+    def _read(self, item: Item) -> list[Any]:
+        data, sources = [], []
+        for source in item.sources:
+            read = self._step.reads[source.root]
+            value, seen = read_stable(read, item.path_of(source), source)
+            sources.append(seen)
+            self.sources = (*sources, *item.sources[len(sources) :])
+            if value is None:
+                raise _NotWritten("skipped")
+            data.append(value)
+        return data
+
+    def _write_each(self, item: Item, results: Iterator[Any]) -> None:
+        for result in results:
+            if not isinstance(result, Output):
+                raise DefinitionError(
+                    f"process yielded a {type(result).__name__}. An iterator must yield Output(data, key=…) objects; "
+                    "return a list or an array if this is the data of one output."
+                )
+            self._write(item, result)
+
+    def _write(self, item: Item, output: Output) -> None:
+        format = self._step.format if output.suffix is None else format_for(output.suffix)
+        suffix = format.suffix if output.suffix is None else output.suffix
+        key = item.key if output.key is None else f"{item.key}/{output.key}"
+        path = key + suffix
+        if output.key is not None:
+            check_key(path)
+        try:
+            digest, state = local.write_new(
+                os.path.join(self._files, path), partial(format.write, output.data), sync=self._step.sync
+            )
+        except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+            raise KeyCollisionError(
+                f"{path!r} cannot be written for the item {item.key!r}: another output has that name, or the name of "
+                "one of its folders. Give one of them another key."
+            ) from error
+        except OSError as error:
+            if error.errno not in _DISK_ERRORS:
+                raise
+            raise StorageError(error.errno, f"{path!r} cannot be written: {error.strerror}. {_DISK_ADVICE}") from error
+        shape, dtype, offset = _array_facts(output.data, suffix, state.st_size)
+        self.outputs.append(OutputFile(path, state.st_size, state.st_mtime_ns, digest, shape, dtype, offset))
+
+    def _remove_outputs(self) -> None:
+        for output in self.outputs:
+            system.unlink(os.path.join(self._files, output.path))
+        self.outputs.clear()
+
+
+def read_stable(read: Callable[[str], Any], path: str, source: Source) -> tuple[Any, Source]:
+    """Data of a file that did not change while it was read, and its source as it was then.
+
+    Parameters
+    ----------
+    read
+        ``read(path) -> data``.
+    path
+        Absolute path.
+    source
+        What is known of the file; where it has a digest, the file must still equal it.
+
+    Raises
+    ------
+    InputChangedError
+        The file changed during each of three tries, or does not equal the digest.
+    OSError
+        The file cannot be opened.
+    """
+    for _ in range(_TRIES_OF_UNSTABLE_INPUT):
+        before = system.stat(path)
+        if source.digest is not None and _state(before) != (source.size, source.mtime_ns):
+            _check_digest(path, source.digest)
+        data = read(path)
+        if data is None:  # not ours: do not read it a second time for a digest that nobody needs
+            return None, msgspec.structs.replace(source, size=before.st_size, mtime_ns=before.st_mtime_ns)
+        digest, after = local.digest_of(path) if source.digest is None else (source.digest, system.stat(path))
+        if _state(before) == _state(after):
+            return data, _seen(source, after, digest)
+    raise InputChangedError(
+        f"{path!r} changed while it was read, {_TRIES_OF_UNSTABLE_INPUT} times. "
+        "Let whoever writes it finish, or write under another name and rename; then run again."
+    )
+
+
+def _state(state: os.stat_result) -> tuple[int, int]:
+    return state.st_size, state.st_mtime_ns
+
+
+def _seen(source: Source, state: os.stat_result, digest: str) -> Source:
+    return Source(source.root, source.path, state.st_size, state.st_mtime_ns, digest, source.encoded)
+
+
+def _with_digest(source: Source, path: str) -> Source:
+    """The source of a failed item with a digest, so that the next plan can see whether the file was mended."""
+    if source.digest is not None:
+        return source
+    try:
+        digest, state = local.digest_of(path)
+    except OSError:
+        return source
+    return _seen(source, state, digest)
+
+
+def _check_digest(path: str, digest: str) -> None:
+    if local.digest_of(path)[0] != digest:
+        raise InputChangedError(
+            f"{path!r} no longer equals its manifest: somebody changed it by hand. "
+            "Run the task that made it again, then this one."
+        )
+
+
+def _why(message: str) -> Failure | None:
+    return Failure("Reject", message) if message else None
+
+
+def _meta_of(item: Item) -> dict[str, Any]:
+    return clean_meta(item.meta) if "meta" in item.__dict__ else {}
+
+
+def _array_facts(data: Any, suffix: str, size: int) -> tuple[tuple[int, ...] | None, str | None, int | None]:
+    shape, dtype = getattr(data, "shape", None), getattr(data, "dtype", None)
+    if not isinstance(shape, tuple) or dtype is None or not hasattr(dtype, "str"):
+        return None, None, None
+    offset = size - data.nbytes if suffix == ".npy" else None
+    return tuple(map(int, shape)), str(dtype.str), offset
+
+
+def _failure(error: BaseException) -> Failure:
+    frames = traceback.extract_tb(error.__traceback__)
+    outer = next((n for n, frame in enumerate(frames) if not frame.filename.startswith(_OWN_CODE)), len(frames))
+    lines = traceback.StackSummary.from_list(frames[outer:]).format()
+    text = "".join(lines) + "".join(traceback.format_exception_only(error)) if lines else ""
+    return Failure(
+        type(error).__name__, _valid(str(error))[:_LONGEST_MESSAGE], _valid(text)[-_LONGEST_TRACEBACK:] or None
+    )
+
+
+def _valid(text: str) -> str:
+    """Text that UTF-8 can carry: a file name in a message may not be."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _portable(error: BaseException) -> BaseException:
+    """The exception itself where it survives pickling, else a RuntimeError that says the same."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001 - exceptions break in every imaginable way here
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

@@ -1,0 +1,266 @@
+"""A local directory: whole files, digests, locks and the one rename that publishes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from typing import IO
+
+import xxhash
+
+from luisy_dir.errors import BusyError, StorageError
+from luisy_dir.storage import system
+
+_FIRST_BLOCK_BYTES = 1 << 16  # most files end here; asking for a megabyte costs 12 µs more
+_BLOCK_BYTES = 1 << 20
+_UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}
+
+
+def digest_of(path: str) -> tuple[str, os.stat_result]:
+    """xxh3-128 of a file's content in hex, and the state of the file that was read."""
+    descriptor = system.open(path, os.O_RDONLY)
+    try:
+        return _digest(descriptor), system.fstat(descriptor)
+    finally:
+        system.close(descriptor)
+
+
+def _digest(descriptor: int) -> str:
+    block = system.read_at(descriptor, _FIRST_BLOCK_BYTES, 0)
+    if len(block) < _FIRST_BLOCK_BYTES:
+        return xxhash.xxh3_128_hexdigest(block)
+    hasher, offset = xxhash.xxh3_128(), 0
+    while block:
+        hasher.update(block)
+        offset += len(block)
+        block = system.read_at(descriptor, _BLOCK_BYTES, offset)
+    return hasher.hexdigest()
+
+
+def write_new(path: str, write: Callable[[IO[bytes]], object], *, sync: bool = False) -> tuple[str, os.stat_result]:
+    """Write a file that must not exist yet; return the digest and the state of what was written.
+
+    Missing folders are made. After an error nothing is left at ``path``.
+
+    Raises
+    ------
+    FileExistsError
+        There is something at ``path`` already; it is not touched.
+    OSError
+        The disk is full, or failed.
+    """
+    descriptor = _create(path)
+    try:
+        digest = _fill(descriptor, path, write, sync=sync)
+        return digest, system.stat(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            system.unlink(path)
+        raise
+
+
+def _create(path: str) -> int:
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR
+    try:
+        return system.open(path, flags)
+    except FileNotFoundError:
+        system.makedirs(os.path.dirname(path))
+        return system.open(path, flags)
+
+
+def _fill(descriptor: int, path: str, write: Callable[[IO[bytes]], object], *, sync: bool) -> str:
+    with system.open_file(descriptor, "wb") as file:
+        write(file)
+        if not file.closed:
+            file.flush()
+            if sync:
+                system.fsync(descriptor)
+            return _digest(descriptor)
+    digest, _ = digest_of(path)  # the writer has closed the file itself
+    if sync:
+        sync_path(path)
+    return digest
+
+
+def write_whole(path: str, data: bytes, *, sync: bool) -> None:
+    """Write a small new file of our own."""
+    descriptor = system.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    try:
+        write_all(descriptor, data)
+        if sync:
+            system.fsync(descriptor)
+    finally:
+        system.close(descriptor)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of ``data``, in as many calls as it takes."""
+    written = system.write(descriptor, data)
+    while written < len(data):
+        data = data[written:]
+        written = system.write(descriptor, data)
+
+
+def read_whole(path: str, limit_bytes: int) -> bytes:
+    """Content of a small file of our own; ValueError where it is larger than ``limit_bytes``."""
+    descriptor = system.open(path, os.O_RDONLY)
+    try:
+        if system.fstat(descriptor).st_size > limit_bytes:
+            raise ValueError(f"{path!r} is larger than {limit_bytes} bytes")
+        return b"".join(iter(lambda: system.read(descriptor, _BLOCK_BYTES), b""))
+    finally:
+        system.close(descriptor)
+
+
+def sync_path(path: str) -> None:
+    """Bring one file, or the names in one directory, to the disk."""
+    descriptor = system.open(path, os.O_RDONLY)
+    try:
+        system.fsync(descriptor)
+    finally:
+        system.close(descriptor)
+
+
+def sync_file_system(descriptor: int) -> None:
+    """Bring the whole file system that ``descriptor`` lies on to the disk.
+
+    The descriptor must have been opened before the first write: errors are reported relative to that moment.
+    An error must never be answered by a second try: the kernel reports it once and then says all is well.
+    """
+    try:
+        system.syncfs(descriptor)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        system.sync()
+
+
+def publish_directory(staged: str, target: str) -> None:
+    """Give a finished directory its public name, in one act that cannot be half done.
+
+    Raises
+    ------
+    FileExistsError
+        There is something at ``target`` already, be it an empty directory; it is not touched.
+    """
+    try:
+        system.rename_noreplace(staged, target)
+    except OSError as error:
+        if error.errno == errno.ENOTEMPTY:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from error
+        if error.errno not in _UNSUPPORTED:
+            raise
+        if exists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from error
+        system.rename(staged, target)
+
+
+def exists(path: str) -> bool:
+    """Whether anything lies at ``path``, be it a link that leads nowhere."""
+    try:
+        system.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def names_in(directory: str) -> list[str]:
+    """Names in a directory, sorted; none where it does not exist."""
+    try:
+        with system.scandir(directory) as entries:
+            return sorted(entry.name for entry in entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def files_below(directory: str, prefix: str = "") -> Iterator[str]:
+    """Relative path of every file below a directory of our own; hidden names too."""
+    folders = []
+    with system.scandir(os.path.join(directory, prefix)) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(f"{prefix}{entry.name}/")
+            else:
+                yield prefix + entry.name
+    for folder in folders:
+        yield from files_below(directory, folder)
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory of our own with all that is in it; what is gone already is no error."""
+    try:
+        with system.scandir(path) as entries:
+            for entry in list(entries):
+                if entry.is_dir(follow_symlinks=False):
+                    remove_tree(entry.path)
+                else:
+                    with contextlib.suppress(FileNotFoundError):
+                        system.unlink(entry.path)
+        system.rmdir(path)
+    except FileNotFoundError:
+        return
+
+
+def remove_directory(path: str) -> None:
+    """Take a published directory out of sight in one act, then remove it."""
+    parent, name = os.path.split(os.path.abspath(path))
+    doomed = os.path.join(parent, f".{name}.removed-{uuid.uuid4().hex[:8]}")
+    system.rename(path, doomed)
+    remove_tree(doomed)
+
+
+def remove_empty(path: str) -> None:
+    """Remove a directory if it is empty, else leave it."""
+    try:
+        system.rmdir(path)
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT}:
+            raise
+
+
+class Lock:
+    """The lock of a staging directory: lets a second run fail early.
+
+    Correctness does not rest on it. The file is removed by whoever holds the lock, and a lock that was taken on a file
+    that has been removed meanwhile is taken again.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._descriptor = -1
+
+    def acquire(self) -> None:
+        """Take the lock, or raise BusyError at once."""
+        while True:
+            descriptor = system.open(self._path, os.O_CREAT | os.O_RDWR)
+            try:
+                system.lock(descriptor)
+                if self._is_current(descriptor):
+                    self._descriptor = descriptor
+                    return
+            except BlockingIOError as error:
+                system.close(descriptor)
+                raise BusyError(
+                    f"Another run holds {self._path!r}. Wait until it has ended, or find it with 'fuser {self._path}'."
+                ) from error
+            except OSError as error:
+                system.close(descriptor)
+                raise StorageError(error.errno, f"The lock {self._path!r} cannot be taken: {error.strerror}") from error
+            system.close(descriptor)
+
+    def _is_current(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(system.fstat(descriptor), system.stat(self._path))
+        except FileNotFoundError:
+            return False
+
+    def release(self) -> None:
+        """Remove the lock's file and let the lock go."""
+        if self._descriptor >= 0:
+            with contextlib.suppress(OSError):
+                system.unlink(self._path)
+            system.close(self._descriptor)
+            self._descriptor = -1

@@ -1,0 +1,163 @@
+"""The one door to the operating system.
+
+Every call that reads or changes the file system on luisy_dir's own account goes through a function of this module,
+always spelled ``system.rename(...)``, never imported by name. A test can therefore replace this one module and let
+any call fail, or end the process before or after it.
+
+Nothing here interprets, retries or falls back: that is the business of :mod:`luisy_dir.storage.local`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import sys
+from contextlib import AbstractContextManager
+from typing import IO
+
+# The flags of openat(2) and renameat2(2) as the Linux headers define them.
+_AT_FDCWD = -100
+_RENAME_NOREPLACE = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def open(path: str, flags: int, mode: int = 0o666) -> int:
+    """Open ``path`` and return a descriptor that no child process inherits."""
+    return os.open(path, flags | os.O_CLOEXEC, mode)
+
+
+def open_file(descriptor: int, mode: str) -> IO[bytes]:
+    """Wrap ``descriptor`` in a buffered binary file that closes it."""
+    return os.fdopen(descriptor, mode)
+
+
+def read(descriptor: int, size_bytes: int) -> bytes:
+    """Read up to ``size_bytes`` from the current position."""
+    return os.read(descriptor, size_bytes)
+
+
+def read_at(descriptor: int, size_bytes: int, offset: int) -> bytes:
+    """Read up to ``size_bytes`` from ``offset`` on, without moving the position."""
+    return os.pread(descriptor, size_bytes, offset)
+
+
+def write(descriptor: int, data: bytes) -> int:
+    """Write ``data`` at the current position; return the number of bytes that were written."""
+    return os.write(descriptor, data)
+
+
+def close(descriptor: int) -> None:
+    """Close ``descriptor``; an error here is an error of the data that was written."""
+    os.close(descriptor)
+
+
+def stat(path: str) -> os.stat_result:
+    """State of the file that ``path`` leads to, links followed."""
+    return os.stat(path)
+
+
+def lstat(path: str) -> os.stat_result:
+    """State of ``path`` itself, links not followed."""
+    return os.lstat(path)
+
+
+def fstat(descriptor: int) -> os.stat_result:
+    """State of an open file."""
+    return os.fstat(descriptor)
+
+
+def scandir(path: str) -> AbstractContextManager[os._ScandirIterator[str]]:
+    """Directory entries of ``path`` in the order of the file system."""
+    return os.scandir(path)
+
+
+def mkdir(path: str) -> None:
+    """Make one directory whose parent exists."""
+    os.mkdir(path)
+
+
+def makedirs(path: str) -> None:
+    """Make a directory and its missing parents."""
+    os.makedirs(path, exist_ok=True)
+
+
+def rename(source: str, target: str) -> None:
+    """Rename; an existing file ``target`` is replaced."""
+    os.rename(source, target)
+
+
+def rename_noreplace(source: str, target: str) -> None:
+    """Rename, or raise FileExistsError where ``target`` exists, be it an empty directory.
+
+    Raises
+    ------
+    OSError
+        ``ENOSYS`` or ``EINVAL`` where the system or the file system does not offer this.
+    """
+    if not sys.platform.startswith("linux") or not hasattr(_libc, "renameat2"):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), target)
+    old, new = os.fsencode(source), os.fsencode(target)
+    if _libc.renameat2(_AT_FDCWD, old, _AT_FDCWD, new, _RENAME_NOREPLACE) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), source, None, target)
+
+
+def link(source: str, target: str) -> None:
+    """Give the file ``source`` a second name; FileExistsError where ``target`` exists."""
+    os.link(source, target)
+
+
+def unlink(path: str) -> None:
+    """Remove a file."""
+    os.unlink(path)
+
+
+def rmdir(path: str) -> None:
+    """Remove an empty directory."""
+    os.rmdir(path)
+
+
+def fsync(descriptor: int) -> None:
+    """Bring one file, or the names in one directory, to the disk."""
+    os.fsync(descriptor)
+
+
+def fdatasync(descriptor: int) -> None:
+    """Bring the data of one file to the disk."""
+    os.fdatasync(descriptor)
+
+
+def syncfs(descriptor: int) -> None:
+    """Bring everything on the file system of ``descriptor`` to the disk, and report errors since it was opened.
+
+    Raises
+    ------
+    OSError
+        ``ENOSYS`` where the system does not offer this.
+    """
+    if not hasattr(_libc, "syncfs"):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if _libc.syncfs(descriptor) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def sync() -> None:
+    """Bring everything on every file system to the disk; reports no errors."""
+    os.sync()
+
+
+def lock(descriptor: int) -> None:
+    """Take the exclusive lock of an open file, or raise BlockingIOError at once."""
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def boot_id() -> str:
+    """Name of this boot of the machine, or ``unknown``: what survives SIGKILL may not survive a new boot."""
+    try:
+        with os.fdopen(os.open("/proc/sys/kernel/random/boot_id", os.O_RDONLY | os.O_CLOEXEC)) as file:
+            return file.read().strip()
+    except OSError:
+        return "unknown"

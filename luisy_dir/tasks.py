@@ -1,0 +1,461 @@
+"""Tasks: a raw directory that others fill, and a directory that is processed item by item."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import multiprocessing
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import luigi
+import xxhash
+from luigi.task import MixinNaiveBulkComplete
+from luigi.worker import TaskProcess
+
+from luisy_dir import invocation, settings
+from luisy_dir.engines import open_engine
+from luisy_dir.engines.processes import end_with_parent
+from luisy_dir.errors import (
+    DefinitionError,
+    ForeignDirectoryError,
+    ManifestError,
+    MissingInputError,
+    StaleDirectoryError,
+)
+from luisy_dir.fingerprint import fingerprint_of, of_function
+from luisy_dir.formats import Format
+from luisy_dir.inputs import Inputs, of_format
+from luisy_dir.item import Item
+from luisy_dir.keys import check_output_paths
+from luisy_dir.manifest import Manifest, read_manifest
+from luisy_dir.plan import Plan, Reason, plan_first_build, plan_update
+from luisy_dir.policy import Policy
+from luisy_dir.progress import Progress
+from luisy_dir.runner import run
+from luisy_dir.step import Step
+from luisy_dir.storage import local
+from luisy_dir.targets import DirectoryTarget, RawDirectoryTarget
+from luisy_dir.transaction import Facts, Transaction, check_place, entries_in_staging
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+logger = logging.getLogger("luigi-interface.luisy_dir")
+
+_PLAIN_VALUE = re.compile(r"[A-Za-z0-9.+-]{1,40}\Z")
+_LONGEST_FOLDER = 200
+_HASH_DIGITS = 10
+_ADVICE_ON_EMPTY = "Is the path right, and is the disk mounted? Set on_empty = allow if this is meant."
+
+
+class _InLayer:
+    """Where a task's directory lies: ``<working_dir>/<project>/<layer>/<sub_dir>/<folder>``."""
+
+    layer: ClassVar[str | None] = None
+    project_name: ClassVar[str | None] = None
+
+    def get_sub_dir(self) -> str:
+        """Further folders below the layer; none unless you override this."""
+        return ""
+
+    def get_outdir(self) -> str:
+        """Absolute path of the layer folder.
+
+        Without a layer it is the working directory and the sub-directory, without the project.
+        """
+        parts = (self._project(), self.layer) if self.layer else ()
+        folder = os.path.join(settings.resolve("working_dir", self), *parts, self.get_sub_dir())
+        return folder.rstrip("/") or "/"
+
+    def _project(self) -> str:
+        if self.project_name:
+            return self.project_name
+        module = type(self).__module__
+        if module not in {"__main__", "__mp_main__"}:
+            return module.partition(".")[0]
+        script = getattr(sys.modules[module], "__file__", None) or "main"
+        return os.path.splitext(os.path.basename(script))[0]
+
+
+class ExternalTask(_InLayer, luigi.ExternalTask):
+    """A raw directory that others fill; decorate it with :func:`luisy_dir.make_directory_output`.
+
+    Examples
+    --------
+    >>> import luisy_dir as luisy
+    >>> @luisy.make_directory_output(lambda path: path if path.endswith(".png") else None)
+    ... @luisy.raw
+    ... class ExportDirectory(luisy.ExternalTask):
+    ...     def get_folder_name(self):
+    ...         return "images"
+    >>> ExportDirectory().output().path.endswith("/raw/images")
+    True
+    """
+
+    read_file: ClassVar[Callable[[str], Any] | None] = None
+    regex_pattern: ClassVar[str | None] = None
+
+    def get_folder_name(self) -> str:
+        """Name of the folder below the layer folder; ``''`` is the layer folder itself."""
+        raise DefinitionError(
+            f"{type(self).__name__} does not say where its files lie. Give it a method get_folder_name(self) that "
+            "returns the name of a folder below the layer folder, or '' for the layer folder itself."
+        )
+
+    def output(self) -> RawDirectoryTarget:
+        """The folder."""
+        read_file = type(self).read_file
+        if read_file is None:
+            raise DefinitionError(
+                f"{type(self).__name__} does not say how its files are read. Decorate it with "
+                "make_directory_output(read_file)."
+            )
+        folder = os.path.join(self.get_outdir(), self.get_folder_name()).rstrip("/")
+        return RawDirectoryTarget(folder, read_file, self.regex_pattern)
+
+    def read(self) -> Iterator[Any]:
+        """What the reader returned for each file, in key order, one at a time."""
+        return self.output().read()
+
+    def items(self) -> Iterator[tuple[Item, Any]]:
+        """Each item and what the reader returned for it, in key order, one at a time."""
+        return self.output().items()
+
+
+class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
+    """A directory that is processed item by item, in parallel, and published as a whole.
+
+    A subclass has a method ``process`` and is decorated with :func:`luisy_dir.directory_output`. Settings such as
+    ``engine``, ``workers`` or ``max_errors`` may be class attributes.
+
+    Attributes
+    ----------
+    version : str
+        Counts as part of the code: change it, and every item is stale.
+
+    Examples
+    --------
+    >>> import luisy_dir as luisy
+    >>> @luisy.interim
+    ... @luisy.directory_output(".npy")
+    ... class Double(luisy.DirectoryTask):
+    ...     factor = luigi.IntParameter(default=2)
+    ...     def process(self, image):
+    ...         return image * self.factor
+    >>> Double().output().path.endswith("/interim/Double_factor=2")
+    True
+    """
+
+    process: ClassVar[Any]  # what a subclass does with one item: process(self, data, …) -> result
+    format: ClassVar[Format | None] = None
+    version: ClassVar[str] = ""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        name = type(self).__name__
+        if not callable(getattr(self, "process", None)):
+            raise DefinitionError(f"{name} has no method process. Give it process(self, data) that returns the result.")
+        if self.format is None:
+            raise DefinitionError(
+                f"{name} has no format. Decorate it with directory_output('.npy'), or another suffix or Format."
+            )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.param_kwargs, settings.process_state(), invocation.process_state())
+
+    # -- what a subclass may define -------------------------------------------------------------------------------
+
+    def setup(self) -> None:
+        """Prepare a worker; called once in each, on a copy of the task, before its first item."""
+
+    def get_folder_name(self) -> str:
+        """Name of the directory below the layer folder: the task family and its significant parameters."""
+        family = self.get_task_family()
+        values = self.to_str_params(only_significant=True)
+        name = family + "".join(f"_{key}={value}" for key, value in sorted(values.items()))
+        if all(map(_PLAIN_VALUE.match, values.values())) and len(name) <= _LONGEST_FOLDER:
+            return name
+        return f"{family}-{self.task_id[-_HASH_DIGITS:]}"
+
+    # -- what Luigi asks ------------------------------------------------------------------------------------------
+
+    def output(self) -> DirectoryTarget:
+        """The directory, published or not."""
+        return DirectoryTarget(os.path.join(self.get_outdir(), self.get_folder_name()), self._format)
+
+    def complete(self) -> bool:
+        """Whether the published directory equals its inputs, code and parameters, and all it requires is complete."""
+        manifest = self._manifest()
+        if manifest is None:
+            return False
+        if settings.resolve("freshness", self) == "exists":
+            return True
+        if not all(task.complete() for task in self.deps()):
+            return False
+        inputs = self._inputs()
+        if not self._is_mine(manifest) or manifest.record.fingerprint != fingerprint_of(self._parts(inputs)):
+            return False
+        return invocation.remembered(
+            manifest.directory,
+            manifest.record.checksum,
+            manifest.record.start,
+            lambda: self._equals_inputs(manifest, inputs),
+        )
+
+    def run(self) -> None:
+        """Process every item and publish the directory; may also be called by hand.
+
+        Raises
+        ------
+        MissingInputError
+            A required task is not complete, or there is no item.
+        StaleDirectoryError
+            The directory is published but no longer equals its inputs, code or parameters.
+        KeyCollisionError
+            Two inputs would be written as one output.
+        ItemsFailedError
+            More items failed than ``max_errors`` allows.
+        BusyError
+            Another run works on the same directory.
+        """
+        if isinstance(multiprocessing.current_process(), TaskProcess):
+            end_with_parent()
+        self._check_before_work()
+        inputs = self._inputs()
+        if self.output().exists():
+            self._check_up_to_date()
+            return
+        plan = plan_first_build(inputs.items())
+        if not plan.rows and settings.resolve("on_empty", self) == "error":
+            raise MissingInputError(f"{self} has no items: there are none in {inputs}. {_ADVICE_ON_EMPTY}")
+        check_output_paths((row.key for row in plan.rows), self._format.suffix)
+        self._build(plan, inputs)
+
+    # -- what the user may ask ------------------------------------------------------------------------------------
+
+    def read(self) -> Iterator[Any]:
+        """Data of each published item, in key order, one at a time."""
+        return self.output().read()
+
+    def items(self) -> Iterator[tuple[Item, Any]]:
+        """Each published item and its data, in key order, one at a time."""
+        return self.output().items()
+
+    def plan(self) -> Plan:
+        """What a run would do, item by item, and why; runs nothing and writes nothing.
+
+        Where two raw files have the same key, the reader is asked which of them is meant.
+
+        Raises
+        ------
+        MissingInputError
+            A raw folder is missing, or a required directory was not published yet.
+        KeyCollisionError
+            Two inputs would be written as one output.
+        """
+        inputs, manifest = self._inputs(), self._manifest()
+        if manifest is None:
+            return plan_first_build(inputs.items())
+        return self._plan_update(manifest, inputs)
+
+    def report(self) -> pd.DataFrame:
+        """One row an item, index ``key``; after a run that did not publish, the rows of that run.
+
+        Returns
+        -------
+        pandas.DataFrame
+            See :func:`luisy_dir.report.frame`.
+        """
+        from luisy_dir.report import frame
+
+        manifest = read_manifest(self.output().path)
+        return frame(entries_in_staging(self.output().path) if manifest is None else manifest.entries())
+
+    # -- how it is done -------------------------------------------------------------------------------------------
+
+    @property
+    def _format(self) -> Format:
+        assert self.format is not None  # noqa: S101 - __init__ has seen to it
+        return self.format
+
+    def _inputs(self) -> Inputs:
+        return Inputs(self, settings.resolve("seed", self))
+
+    def _manifest(self) -> Manifest | None:
+        """The manifest; None with a warning where it is damaged, so that Luigi runs the task, which explains."""
+        try:
+            return read_manifest(self.output().path)
+        except ManifestError as error:
+            logger.warning("%s", error)
+            return None
+
+    def _is_mine(self, manifest: Manifest) -> bool:
+        record = manifest.record
+        return (record.task, record.parameters) == (self.get_task_family(), self._public_parameters())
+
+    def _public_parameters(self) -> dict[str, str]:
+        parameters: dict[str, str] = self.to_str_params(only_significant=True, only_public=True)
+        return parameters
+
+    def _parts(self, inputs: Inputs) -> dict[str, Any]:
+        """What makes a result stale, by name."""
+        return {
+            "parameters": self._digests_of_parameters(),
+            "version": str(self.version),
+            "seed": settings.resolve("seed", self),
+            "process": self._code(),
+            "write": of_format(self._format, "write"),
+            "names": list(inputs.names) if inputs.is_named else None,
+            **inputs.parts(),
+        }
+
+    def _digests_of_parameters(self) -> dict[str, str]:
+        """Private values too, which must not be read from a manifest: so all as digests."""
+        values = {name: parameter.serialize(getattr(self, name)) for name, parameter in self.get_params()}
+        significant = self.get_param_names()
+        return {name: xxhash.xxh3_64_hexdigest(str(values[name]).encode()) for name in significant}
+
+    def _code(self) -> dict[str, str]:
+        """Fingerprints of the user's own functions."""
+        methods = {"process": type(self).process, "setup": type(self).setup}
+        return {name: of_function(method) for name, method in methods.items() if method is not DirectoryTask.setup}
+
+    def _check_before_work(self) -> None:
+        check_place(self.output().path)
+        manifest = read_manifest(self.output().path)
+        if manifest is not None and not self._is_mine(manifest):
+            record = manifest.record
+            raise ForeignDirectoryError(
+                f"{manifest.directory!r} was published by {record.task} with parameters {record.parameters}, not by "
+                f"{self}. Give one of the two another get_folder_name."
+            )
+        missing = [str(task) for task in self.deps() if not task.complete()]
+        if missing:
+            raise MissingInputError(f"{self} requires {', '.join(missing)}, which is not complete. Run it first.")
+
+    def _check_up_to_date(self) -> None:
+        plan = self.plan()
+        if not plan.is_complete:
+            raise StaleDirectoryError(
+                f"{self.output().path!r} is published, but no longer equals its inputs, code or parameters. {plan}\n"
+                f"Updating in place is not possible yet: remove the directory with {type(self).__name__}().output()"
+                ".remove() and run again."
+            )
+        logger.info("%s: nothing to do. %s", self, plan)
+
+    def _equals_inputs(self, manifest: Manifest, inputs: Inputs) -> bool:
+        record, target = manifest.record, self.output()
+        start_ns = int(record.start.timestamp() * 1e9)
+        if inputs.surely_equal(record.inputs, start_ns) and (
+            not self._outputs_are_checked() or target.outputs_state().hexdigest() == record.outputs_state
+        ):
+            return True
+        return self._plan_update(manifest, inputs).is_complete
+
+    def _outputs_are_checked(self) -> bool:
+        return bool(settings.resolve("check_outputs", self) == "stat")
+
+    def _plan_update(self, manifest: Manifest, inputs: Inputs) -> Plan:
+        return plan_update(
+            inputs.items(manifest),
+            manifest.entries(),
+            outputs=self.output().outputs_on_disk() if self._outputs_are_checked() else None,
+            stale=self._why_stale(manifest, inputs),
+            digest_of=lambda path: local.digest_of(path)[0],
+            output_path=lambda path: os.path.join(manifest.directory, path),
+        )
+
+    def _why_stale(self, manifest: Manifest, inputs: Inputs) -> Reason | None:
+        now, then = self._parts(inputs), manifest.record.parts
+        if fingerprint_of(now) == manifest.record.fingerprint:
+            return None
+        different = {name for name in now.keys() | then.keys() if now.get(name) != then.get(name)}
+        return Reason.PARAMS if different <= {"parameters", "seed"} else Reason.CODE
+
+    def _build(self, plan: Plan, inputs: Inputs) -> None:
+        facts = self._facts(inputs)
+        policy = Policy(settings.resolve("max_errors", self))
+        durability = settings.resolve("durability", self)
+        begin = partial(self._begin, inputs.names if inputs.is_named else None)
+        step = Step(inputs.roots(), begin, self._format, facts.parts["seed"], sync=durability == "item")
+        self._check_signature(inputs)
+        with (
+            Transaction(self.output().path, facts.fingerprint, durability=durability) as transaction,
+            open_engine(facts.engine, facts.workers) as executor,
+            Progress(str(self), len(plan.rows)) as progress,
+        ):
+            run(plan, step, transaction, executor, policy, workers=facts.workers, on_entry=progress.advance)
+            self._check_not_all_skipped(progress, inputs)
+            transaction.commit(facts)
+        logger.info("%s: published %s as %s", self, progress, self.output().path)
+
+    def _facts(self, inputs: Inputs) -> Facts:
+        parts = self._parts(inputs)
+        engine = settings.resolve("engine", self)
+        return Facts(
+            task=self.get_task_family(),
+            parameters=self._public_parameters(),
+            layer=self.layer,
+            fingerprint=fingerprint_of(parts),
+            parts=parts,
+            engine=engine,
+            workers=1 if engine == "serial" else settings.resolve("workers", self),
+            inputs=inputs.recorded_states(),
+            raw_roots=tuple(inputs.raw),
+        )
+
+    def _check_not_all_skipped(self, progress: Progress, inputs: Inputs) -> None:
+        if progress.are_all("skipped") and settings.resolve("on_empty", self) == "error":
+            raise MissingInputError(
+                f"The reader skipped every file in {inputs}, so {self} has no items. Does it look for the right "
+                f"suffix? {_ADVICE_ON_EMPTY}"
+            )
+
+    # -- what happens in a worker ---------------------------------------------------------------------------------
+
+    def _begin(self, names: tuple[str, ...] | None) -> Callable[[list[Any], Item], Any]:
+        """Prepare a worker; return what processes an item there, with the data under these names if there are any."""
+        at_work = object.__new__(type(self))  # copy.copy would find this very task in Luigi's cache of instances
+        at_work.__dict__.update(self.__dict__)
+        at_work.setup()
+        process = at_work.process
+        wants_item = self._wants_item()
+
+        def call(data: list[Any], item: Item) -> Any:
+            extra = {"item": item} if wants_item else {}
+            if names is None:
+                return process(*data, **extra)
+            return process(**dict(zip(names, data, strict=True)), **extra)
+
+        return call
+
+    def _wants_item(self) -> bool:
+        return "item" in inspect.signature(self.process).parameters
+
+    def _check_signature(self, inputs: Inputs) -> None:
+        extra = {"item": None} if self._wants_item() else {}
+        signature = inspect.signature(self.process)
+        try:
+            if inputs.is_named:
+                signature.bind(**dict.fromkeys(inputs.names), **extra)
+            else:
+                signature.bind(*inputs.names, **extra)
+        except TypeError as error:
+            raise DefinitionError(
+                f"{type(self).__name__}.process{signature} does not fit what the task requires, "
+                f"{', '.join(inputs.names)}: {error}. Give it one argument for each."
+            ) from error
+
+
+def _rebuild(
+    cls: type[DirectoryTask], parameters: Mapping[str, Any], of_settings: Any, of_invocation: Any
+) -> DirectoryTask:
+    """A task in another process, with the settings of the process that it comes from."""
+    settings.adopt(of_settings)
+    invocation.adopt(of_invocation)
+    return cls(**parameters)

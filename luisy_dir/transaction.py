@@ -1,0 +1,351 @@
+"""A transaction: fills a staging and then commits, or leaves nothing visible."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+import xxhash
+
+from luisy_dir.errors import ForeignDirectoryError, KeyCollisionError, StaleDirectoryError, StorageError
+from luisy_dir.fingerprint import StateSum
+from luisy_dir.manifest import (
+    CURRENT,
+    FOLDER,
+    FORMAT_VERSION,
+    Entry,
+    InputState,
+    OutputsDigest,
+    Record,
+    decode_entry,
+    encode_current,
+    encode_entry,
+    encode_record,
+    generation_name,
+    read_journals,
+)
+from luisy_dir.storage import local, system
+
+DURABILITIES = ("none", "commit", "item")
+_RUN = "run-"
+_BAD = "bad-"
+_BUFFER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a record says of a run beside its entries.
+
+    Parameters
+    ----------
+    task, parameters, layer
+        Task family, serialised significant parameters, and layer.
+    fingerprint, parts
+        What makes the result stale, as one digest and in its parts.
+    engine, workers
+        What the items were processed on.
+    inputs
+        State of the required directories that were published, and of other targets; those of raw folders are summed
+        up from the entries.
+    raw_roots
+        Names of the raw folders.
+    """
+
+    task: str
+    parameters: Mapping[str, str]
+    layer: str | None
+    fingerprint: str
+    parts: Mapping[str, Any]
+    engine: str
+    workers: int
+    inputs: Mapping[str, InputState]
+    raw_roots: tuple[str, ...]
+
+
+def staging_of(directory: str) -> str:
+    """The hidden sibling directory where a run that publishes ``directory`` writes.
+
+    Examples
+    --------
+    >>> staging_of("data/interim/ToNumpy")
+    'data/interim/.ToNumpy.staging'
+    """
+    parent, name = os.path.split(directory)
+    return os.path.join(parent, f".{name}.staging")
+
+
+def check_place(directory: str) -> None:
+    """Raise ForeignDirectoryError where something that is not ours lies at ``directory``."""
+    if os.path.islink(directory):
+        raise _foreign(directory, "is a symlink")
+    if not local.exists(directory) or local.exists(os.path.join(directory, FOLDER)):
+        return
+    if not os.path.isdir(directory):
+        raise _foreign(directory, "is a file")
+    raise _foreign(directory, "is a directory without a manifest" if os.listdir(directory) else "is an empty directory")
+
+
+def _foreign(directory: str, what: str) -> ForeignDirectoryError:
+    return ForeignDirectoryError(
+        f"The result cannot be published as {directory!r}: that {what}, and luisy_dir does not replace what it did not "
+        "make. Move it away, or give the task another folder."
+    )
+
+
+class _Totals:
+    """What a record says of its entries, gathered in one pass over them in key order."""
+
+    def __init__(self, raw_roots: Iterable[str]) -> None:
+        self.counts = dict.fromkeys(("written", "skipped", "rejected", "failed"), 0)
+        self.outputs = StateSum()
+        self.digest = OutputsDigest()
+        self._raw = {root: StateSum() for root in raw_roots}
+
+    def add(self, entry: Entry) -> None:
+        self.counts[entry.status] += 1
+        for output in entry.outputs:
+            self.outputs.add(output.path, output.size, output.mtime_ns)
+            self.digest.add(output)
+        for source in entry.sources:
+            if source.root in self._raw:
+                self._raw[source.root].add(source.path, source.size, source.mtime_ns)
+
+    def inputs(self) -> dict[str, InputState]:
+        return {
+            root: InputState("raw", total.hexdigest(), total.count, total.newest_mtime_ns)
+            for root, total in self._raw.items()
+        }
+
+
+class Transaction:
+    """Fills a staging beside a directory and publishes it in one act.
+
+    Use it as a context manager. Whatever ends the block without :meth:`commit`, nothing is visible afterwards; the
+    entries that were collected stay in the staging, for the report and the next run. Workers must have been drained
+    before the block ends.
+
+    Parameters
+    ----------
+    directory
+        Absolute path of the directory to publish; nothing may lie there yet.
+    fingerprint
+        Of the task; names the run's directory.
+    durability
+        ``none``, ``commit`` (a power cut leaves the old state or the new, whole) or ``item``.
+
+    Raises
+    ------
+    ForeignDirectoryError
+        Something that is not ours lies at ``directory``.
+    BusyError
+        Another run works on the same directory.
+    """
+
+    def __init__(self, directory: str, fingerprint: str, *, durability: str = "commit") -> None:
+        self.directory = directory
+        self.staging = staging_of(directory)
+        self.run_id = uuid.uuid4().hex
+        self.run = os.path.join(self.staging, f"{_RUN}{fingerprint[:16]}-{self.run_id}")
+        self.files = os.path.join(self.run, "files")
+        self.start = datetime.now(UTC)
+        self._lines: dict[str, bytes] = {}
+        self._durability = durability
+        self._lock = local.Lock(os.path.join(self.staging, "lock"))
+        self._descriptor = -1
+        self._is_committed = False
+
+    def __enter__(self) -> Self:
+        check_place(self.directory)
+        self._claim()
+        try:
+            self._check_unpublished()
+            self._remove_abandoned()
+            system.makedirs(self.files)
+            self._descriptor = system.open(self.run, os.O_RDONLY)
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._descriptor >= 0:
+                system.close(self._descriptor)
+                self._descriptor = -1
+            if self._is_committed or not self._lines:
+                local.remove_tree(self.run)
+        finally:
+            self._lock.release()
+            local.remove_empty(self.staging)
+
+    def _claim(self) -> None:
+        while True:
+            system.makedirs(self.staging)
+            with contextlib.suppress(FileNotFoundError):  # the run that ended just now has removed the staging
+                self._lock.acquire()
+                return
+
+    def _check_unpublished(self) -> None:
+        if local.exists(self.directory):
+            raise StaleDirectoryError(
+                f"{self.directory!r} has been published already. Plan again: there may be nothing left to do."
+            )
+
+    def _remove_abandoned(self) -> None:
+        for name in local.names_in(self.staging):
+            if name.startswith((_RUN, _BAD)):
+                local.remove_tree(os.path.join(self.staging, name))
+
+    def collect(self, entry: Entry) -> None:
+        """Take in what became of one item.
+
+        Raises
+        ------
+        KeyCollisionError
+            There is an entry of that key already.
+        """
+        if entry.key in self._lines:
+            raise KeyCollisionError(f"{entry.key!r} was processed twice in one run. Please report this as a bug.")
+        self._lines[entry.key] = encode_entry(entry)
+
+    def entries(self) -> Iterator[Entry]:
+        """What was collected, in key order."""
+        return (decode_entry(self._lines[key]) for key in sorted(self._lines))
+
+    def commit(self, facts: Facts) -> Record:
+        """Bring everything to the disk and give the directory its public name.
+
+        Raises
+        ------
+        StorageError
+            The disk failed. The staging is poisoned: nothing in it is ever adopted.
+        ForeignDirectoryError
+            Something has appeared at the directory's place meanwhile.
+        """
+        totals = _Totals(facts.raw_roots)
+        for entry in self.entries():
+            totals.add(entry)
+        self._sweep(totals.outputs.count)
+        with self._poisoning():
+            if self._durability != "none":
+                local.sync_file_system(self._descriptor)
+            record = self._write_manifest(facts, totals)
+        self._publish()
+        return record
+
+    def _sweep(self, expected: int) -> None:
+        """Remove what no entry speaks of, such as the half-written output of a worker that was killed."""
+        staged = list(local.files_below(self.files))
+        if len(staged) == expected:
+            return
+        wanted = {output.path for entry in self.entries() for output in entry.outputs}
+        for path in staged:
+            if path not in wanted:
+                system.unlink(os.path.join(self.files, path))
+
+    @contextlib.contextmanager
+    def _poisoning(self) -> Iterator[None]:
+        """A disk that failed once may say yes the second time and still have lost the data: never try again."""
+        try:
+            yield
+        except OSError as error:
+            bad = os.path.join(self.staging, _BAD + self.run_id)
+            with contextlib.suppress(OSError):
+                system.rename(self.run, bad)
+            raise StorageError(
+                error.errno,
+                f"{self.directory!r} was not published: {error.strerror or error}. What was written is not trusted and "
+                "will be made again. Mend the disk or make room, then run again.",
+            ) from error
+
+    def _write_manifest(self, facts: Facts, totals: _Totals) -> Record:
+        folder = os.path.join(self.files, FOLDER)
+        is_durable = self._durability != "none"
+        system.mkdir(folder)
+        name = os.path.join(folder, generation_name(1))
+        size, digest = self._write_entries(name + ".jsonl", sync=is_durable)
+        record = self._record(facts, totals, {"file": generation_name(1) + ".jsonl", "size": size, "digest": digest})
+        encoded = encode_record(record)
+        local.write_whole(name + ".json", encoded, sync=is_durable)
+        local.write_whole(os.path.join(folder, CURRENT), encode_current(encoded), sync=is_durable)
+        if is_durable:
+            local.sync_path(folder)
+            local.sync_path(self.files)
+        return record
+
+    def _write_entries(self, path: str, *, sync: bool) -> tuple[int, str]:
+        hasher, size = xxhash.xxh3_128(), 0
+        descriptor = system.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        try:
+            for block in _blocks(self._lines[key] for key in sorted(self._lines)):
+                hasher.update(block)
+                size += len(block)
+                local.write_all(descriptor, block)
+            if sync:
+                system.fsync(descriptor)
+        finally:
+            system.close(descriptor)
+        return size, hasher.hexdigest()
+
+    def _record(self, facts: Facts, totals: _Totals, entries: dict[str, Any]) -> Record:
+        return Record(
+            format_version=FORMAT_VERSION,
+            generation=1,
+            parent=None,
+            run_id=self.run_id,
+            task=facts.task,
+            parameters=dict(facts.parameters),
+            layer=facts.layer,
+            fingerprint=facts.fingerprint,
+            parts=dict(facts.parts),
+            engine=facts.engine,
+            workers=facts.workers,
+            durability=self._durability,
+            start=self.start,
+            end=datetime.now(UTC),
+            counts=totals.counts,
+            entries=entries,
+            inputs=totals.inputs() | dict(facts.inputs),
+            outputs_digest=totals.digest.hexdigest(),
+            outputs_state=totals.outputs.hexdigest(),
+            boot_id=system.boot_id(),
+            pinned=False,
+            checksum="",
+        )
+
+    def _publish(self) -> None:
+        try:
+            local.publish_directory(self.files, self.directory)
+        except FileExistsError as error:
+            raise _foreign(self.directory, "has appeared while the run was under way") from error
+        self._is_committed = True
+        if self._durability != "none":
+            local.sync_path(os.path.dirname(self.directory))
+
+
+def _blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
+    block = bytearray()
+    for line in lines:
+        block += line
+        block += b"\n"
+        if len(block) >= _BUFFER_BYTES:
+            yield bytes(block)
+            block.clear()
+    if block:
+        yield bytes(block)
+
+
+def entries_in_staging(directory: str) -> list[Entry]:
+    """Entries of the last run that did not publish ``directory``, in key order; none where there was no such run."""
+    staging = staging_of(directory)
+    runs = [os.path.join(staging, name) for name in local.names_in(staging) if name.startswith(_RUN)]
+    found = {entry.key: entry for run in runs for entry in read_journals(run)}
+    return [found[key] for key in sorted(found)]

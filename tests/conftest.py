@@ -1,0 +1,86 @@
+"""What the tests share: a working directory of their own, raw files, and a look for what was left behind."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import threading
+import time
+
+import pytest
+
+from luisy_dir import settings
+
+
+@pytest.fixture(autouse=True)
+def working_dir(tmp_path, monkeypatch):
+    """A working directory for this test alone; no setting reaches it from outside."""
+    for name in settings.SETTINGS:
+        monkeypatch.delenv(f"LUISY_DIR_{name.upper()}", raising=False)
+    monkeypatch.setattr(settings, "_set_in_python", {})
+    monkeypatch.setattr(settings, "_inherited_flags", {})
+    settings.set_working_dir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind():
+    """Whatever a test does, it leaves no descriptor, no thread and no process of ours."""
+    threads, descriptors = set(threading.enumerate()), _descriptors()
+    yield
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and not _is_clean(threads, descriptors):
+        gc.collect()
+        time.sleep(0.02)
+    assert multiprocessing.active_children() == []
+    assert [thread for thread in threading.enumerate() if thread not in threads] == []
+    assert len(_descriptors()) <= len(descriptors), sorted(_descriptors() - descriptors)
+
+
+def _is_clean(threads, descriptors):
+    return (
+        not multiprocessing.active_children()
+        and not [thread for thread in threading.enumerate() if thread not in threads]
+        and len(_descriptors()) <= len(descriptors)
+    )
+
+
+def _descriptors():
+    """Open files, without what the resource tracker of multiprocessing keeps for good."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            continue
+        if not target.startswith(("pipe:", "anon_inode:", "/dev/", "socket:")):
+            found.add((name, target))
+    return found
+
+
+@pytest.fixture
+def write_files():
+    """Write files into a folder: ``write_files(folder, {"a.txt": b"…"})``; times of change lie in the past."""
+
+    def write(folder, files, *, age_seconds=60.0):
+        then = time.time() - age_seconds
+        for name, content in files.items():
+            path = os.path.join(folder, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as file:
+                file.write(content)
+            os.utime(path, (then, then))
+        return str(folder)
+
+    return write
+
+
+def files_below(folder):
+    """Relative path of every visible file below ``folder``, sorted."""
+    return sorted(
+        os.path.relpath(os.path.join(parent, name), folder)
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if not os.path.relpath(os.path.join(parent, name), folder).startswith(".")
+    )
