@@ -337,7 +337,7 @@ def _check_settings(settings: dict[str, Any]) -> None:
 def _check_class(cls: object, wanted: type | tuple[type, ...], decorator: str) -> None:
     if isinstance(cls, type) and issubclass(cls, wanted):
         return
-    names = " or a ".join(kind.__name__ for kind in (wanted if isinstance(wanted, tuple) else (wanted,)))
+    names = " and no ".join(kind.__name__ for kind in (wanted if isinstance(wanted, tuple) else (wanted,)))
     raise DefinitionError(
-        f"{decorator} was put on {getattr(cls, '__name__', cls)!r}, which is not a {names}. Derive the class from it."
+        f"{decorator} was put on {getattr(cls, '__name__', cls)!r}, which is no {names}. Derive the class from that."
     )

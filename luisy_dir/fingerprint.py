@@ -44,7 +44,34 @@ class StateSum:
 
     def hexdigest(self) -> str:
         """32 hexadecimal digits."""
-        return f"{self._sum & (1 << 128) - 1:032x}"
+        return _hex(self._sum)
+
+
+class ContentSum:
+    """Digest of a set of files by path and digest of the content, in whatever order they are added.
+
+    Examples
+    --------
+    >>> empty, filled = ContentSum(), ContentSum()
+    >>> filled.add("a", "00")
+    >>> empty.hexdigest() == filled.hexdigest()
+    False
+    """
+
+    def __init__(self) -> None:
+        self._sum = 0
+
+    def add(self, path: str, digest: str) -> None:
+        """Take in one file."""
+        self._sum += xxhash.xxh3_128_intdigest(f"{path}\0{digest}".encode())
+
+    def hexdigest(self) -> str:
+        """32 hexadecimal digits."""
+        return _hex(self._sum)
+
+
+def _hex(total: int) -> str:
+    return f"{total & (1 << 128) - 1:032x}"
 
 
 def state_sum(files: Iterable[tuple[str, int, int]]) -> StateSum:

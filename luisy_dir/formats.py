@@ -284,6 +284,11 @@ def format_for(wanted: str | Format | tuple[Callable[[str], Any], Callable[[Any,
     )
 
 
+def registered_formats() -> dict[str, Format]:
+    """Formats by suffix, those of this package and those that were registered in this process."""
+    return dict(_FORMATS)
+
+
 def format_of_path(path: str) -> Format:
     """Format for the last suffix of a path.
 

@@ -76,10 +76,7 @@ class Inputs:
 
     def roots(self) -> tuple[Root, ...]:
         """Directories and how their files are read, in the order of the arguments of ``process``."""
-        return tuple(
-            Root(name, target.path, target.read_file if isinstance(target, RawDirectoryTarget) else target.format.read)
-            for name, target in self._targets().items()
-        )
+        return tuple(Root(name, target.path, target.read_file) for name, target in self._targets().items())
 
     def items(self, manifest: Manifest | None = None) -> Iterator[Item]:
         """Items as they are now, joined by key, in key order.

@@ -112,7 +112,7 @@ def process_state() -> tuple[datetime, dict[str, str]] | None:
 
 
 def adopt(state: tuple[datetime, dict[str, str]] | None) -> None:
-    """In a task process that was spawned: take over the parent's :func:`process_state`."""
+    """In a child process: take over the parent's :func:`process_state`."""
     global _latest  # noqa: PLW0603 - one process, one latest invocation
-    if state is not None and isinstance(multiprocessing.current_process(), TaskProcess) and _latest is None:
+    if state is not None and _latest is None:
         _latest = Invocation(*state)

@@ -97,6 +97,8 @@ def check_output_paths(keys: Iterable[str], suffix: str) -> None:
     """
     paths = {key + suffix for key in keys}
     for path in paths:
+        if suffix and f"{suffix}/" not in path:  # no folder on the way is named like an output
+            continue
         end = path.find("/")
         while end >= 0:
             if path[:end] in paths:

@@ -287,21 +287,6 @@ def _lines_of(path: str) -> IO[bytes]:
     return system.open_file(system.open(path, os.O_RDONLY), "rb")
 
 
-class OutputsDigest:
-    """Digest over path and content of all outputs, in the order of the entries: what consumers depend on."""
-
-    def __init__(self) -> None:
-        self._hasher = xxhash.xxh3_128()
-
-    def add(self, output: OutputFile) -> None:
-        """Take in the next output."""
-        self._hasher.update(f"{output.path}\0{output.digest}\n".encode())
-
-    def hexdigest(self) -> str:
-        """32 hexadecimal digits."""
-        return self._hasher.hexdigest()
-
-
 def encode_record(record: Record) -> bytes:
     """The record as JSON on one line, with its checksum filled in."""
     return _encode(msgspec.structs.replace(record, checksum=_checksum(record))) + b"\n"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import closing
 
 from luisy_dir.engines.mapping import map_unordered
-from luisy_dir.errors import ItemsFailedError, SetupError, StorageError, WorkerDiedError
-from luisy_dir.item import Item
+from luisy_dir.errors import ItemsFailedError, LuisyDirError, StorageError, WorkerDiedError
+from luisy_dir.item import Item, encode_item
 from luisy_dir.manifest import Entry
 from luisy_dir.plan import Plan
 from luisy_dir.policy import Policy
-from luisy_dir.step import Outcome, Step, StepInWorker
+from luisy_dir.step import Step, StepInWorker
 from luisy_dir.transaction import Transaction
 
 _NAMED_FAILURES = 3
@@ -64,14 +65,17 @@ def run(
     items = _largest_first(list(plan.todo))
     budget = _Budget(policy.allowed(len(items)), len(items))
     at_work = StepInWorker(step, transaction.run)
-    with closing(at_work), closing(map_unordered(executor, at_work, items, workers=workers)) as outcomes:
+    encoded = map(encode_item, items)
+    with closing(at_work), closing(map_unordered(executor, at_work, encoded, workers=workers)) as outcomes:
         try:
             for outcome in outcomes:
-                entry = _entry_of(outcome)
-                transaction.collect(entry)
+                line, exception = outcome
+                if line is None:
+                    raise _fatal(exception)
+                entry = transaction.collect(line)
                 if on_entry is not None:
                     on_entry(entry)
-                budget.spend(entry, outcome.exception)
+                budget.spend(entry, exception)
         except BrokenExecutor as error:
             raise WorkerDiedError(
                 f"A worker process ended without an answer, after {budget.done} of {budget.total} items; it may have "
@@ -105,11 +109,11 @@ class _Budget:
             raise self._over() from self._cause
 
     def _over(self) -> ItemsFailedError:
-        named = "\n".join(f"  {entry.key}: {_reason(entry)}" for entry in self._first)
+        named = textwrap.indent("\n".join(f"{entry.key}: {_reason(entry)}" for entry in self._first), "  ")
         return ItemsFailedError(
             f"{self._failed} of {self.total} items failed, where max_errors allows {self._allowed}. The run was given "
-            f"up after {self.done} items, and nothing was published:\n{named}\n"
-            "Mend or remove these files, or allow more with max_errors; report() shows every item."
+            f"up after {self.done} of them, and nothing was published:\n{named}\n"
+            "Mend or remove these files, or allow more with max_errors; report() shows what was done."
         )
 
 
@@ -117,15 +121,13 @@ def _reason(entry: Entry) -> str:
     return f"{entry.error.type}: {entry.error.message}" if entry.error else entry.status
 
 
-def _entry_of(outcome: Outcome) -> Entry:
-    if outcome.entry is not None:
-        return outcome.entry
-    error = outcome.exception
-    if isinstance(error, StorageError):
-        raise error
-    raise SetupError(
-        f"No item could be processed, because setup raised {type(error).__name__}: {error}. Nothing was published."
-    ) from error
+def _fatal(error: BaseException | None) -> BaseException:
+    """The error that ends the run: ours as it is, any other as what it must be, a failure of the disk."""
+    if isinstance(error, LuisyDirError):
+        return error
+    fatal = StorageError(f"A worker could not record an item: {error}. Nothing was published. Look at the disk.")
+    fatal.__cause__ = error
+    return fatal
 
 
 def _largest_first(items: list[Item]) -> list[Item]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -206,6 +205,5 @@ def process_state() -> dict[str, str]:
 
 
 def adopt(state: dict[str, str]) -> None:
-    """In a child process: take over the parent's :func:`process_state`."""
-    if multiprocessing.parent_process() is not None:
-        _inherited_flags.update(state)
+    """In a child process: take over the parent's :func:`process_state`; it is as strong as flags of our own."""
+    _inherited_flags.update(state)

@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -19,9 +19,17 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from luisy_dir.errors import DefinitionError, InputChangedError, InputError, KeyCollisionError, Reject, StorageError
-from luisy_dir.formats import Format, format_for
-from luisy_dir.item import Item, Source, check_key
+from luisy_dir.errors import (
+    DefinitionError,
+    InputChangedError,
+    InputError,
+    KeyCollisionError,
+    Reject,
+    SetupError,
+    StorageError,
+)
+from luisy_dir.formats import Format, registered_formats
+from luisy_dir.item import Item, Source, check_key, decode_item
 from luisy_dir.manifest import Entry, Failure, Journal, OutputFile, Status, clean_meta, encode_entry
 from luisy_dir.storage import local, system
 
@@ -30,7 +38,8 @@ _LONGEST_MESSAGE = 2_000
 _LONGEST_TRACEBACK = 8_000
 # Errors of the disk, not of the item: the next item would fare no better.
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
-_DISK_ADVICE = "Nothing was published. Make room or mend the disk, then run again."
+_DISK_ADVICE = "Nothing was published. Make room, mend the disk, or see who removed the staging; then run again."
+_MEND = "Remove the directory that it lies in (output().remove()) and run its task again, then this one."
 _OWN_CODE = os.path.dirname(__file__) + os.sep
 
 
@@ -101,6 +110,8 @@ class Step:
         The task's seed.
     sync
         Bring every output and every journal line to the disk before the next item.
+    formats
+        By suffix, for outputs that have one of their own; what is registered here must be known in workers too.
     """
 
     roots: tuple[Root, ...]
@@ -108,6 +119,21 @@ class Step:
     format: Format
     seed: int = 0
     sync: bool = False
+    formats: Mapping[str, Format] = field(default_factory=registered_formats)
+
+    def format_for(self, suffix: str) -> Format:
+        """Format of an output with a suffix of its own."""
+        if suffix not in self.formats:
+            raise DefinitionError(
+                f"There is no format for the suffix {suffix!r}. Choose one of {', '.join(sorted(self.formats))}, "
+                "or make it known with register_format before the run."
+            )
+        return self.formats[suffix]
+
+    @cached_property
+    def folders(self) -> dict[str, str]:
+        """Absolute path by the name of its root."""
+        return {root.name: root.folder for root in self.roots}
 
     @cached_property
     def reads(self) -> dict[str, Callable[[str], Any]]:
@@ -115,12 +141,9 @@ class Step:
         return {root.name: root.read for root in self.roots}
 
 
-class Outcome(NamedTuple):
-    """What a worker answers for one item: the entry, and the exception for the parent to raise from."""
-
-    entry: Entry | None
-    exception: BaseException | None = None
-    is_fatal: bool = False
+# What a worker answers for one item: its entry as a line, and the exception for the parent to raise from. No line says
+# that the run cannot go on. A plain tuple of bytes, because it is pickled a million times.
+Outcome = tuple[bytes | None, BaseException | None]
 
 
 class _NotWritten(Exception):  # noqa: N818 - carries a verdict from where it is known to where the entry is made
@@ -137,15 +160,21 @@ class _Worker:
 
     def __init__(self, step: Step, run: str) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{next(self._numbers)}"
-        self.process = step.begin()
+        try:
+            self.process = step.begin()
+        except Exception as error:
+            raise SetupError(
+                f"No item could be processed, because setup raised {type(error).__name__}: {error}. "
+                "Nothing was published."
+            ) from error
         self.journal = Journal(os.path.join(run, f"journal-{self.name}"), sync=step.sync)
 
 
 @dataclass
 class StepInWorker:
-    """A step at work in a run's directory: call it with an item, in any worker.
+    """A step at work in a run's directory: call it with an encoded item, in any worker.
 
-    It never raises for an item's sake: what happened is in the :class:`Outcome`.
+    It never raises: what happened is in the outcome.
 
     Parameters
     ----------
@@ -163,18 +192,21 @@ class StepInWorker:
     def __reduce__(self) -> tuple[Any, ...]:
         return StepInWorker, (self.step, self.run)
 
-    def __call__(self, item: Item) -> Outcome:
+    def __call__(self, encoded: bytes) -> Outcome:
         """Do the step for one item, and append what became of it to this worker's journal."""
         try:
             worker = self._worker()
-        except Exception as error:  # noqa: BLE001 - the user's setup may raise anything
-            return Outcome(None, _portable(error), is_fatal=True)
+            entry, exception = self._attempt(decode_item(encoded, self.step.folders, self.step.seed), worker)
+            line = encode_entry(entry)
+            worker.journal.append(line)
+        except Exception as error:  # noqa: BLE001 - the user's setup may raise anything, and so may the disk
+            return None, _portable(error)
+        return line, exception
+
+    def _attempt(self, item: Item, worker: _Worker) -> tuple[Entry, BaseException | None]:
         started, begin = datetime.now(UTC), time.perf_counter()
-        attempt = _Attempt(self.step, os.path.join(self.run, "files"), worker.process)
-        try:
-            verdict = attempt.run(item)
-        except StorageError as error:
-            return Outcome(None, error, is_fatal=True)
+        attempt = _Attempt(self.step, f"{self.run}/files", worker.process)
+        verdict = attempt.run(item)
         entry = Entry(
             key=item.key,
             sources=attempt.sources,
@@ -186,10 +218,9 @@ class StepInWorker:
             seconds=round(time.perf_counter() - begin, 6),
             started=started,
             worker=worker.name,
-            seed=item.entropy if "rng" in item.__dict__ else None,
+            seed=item.used_seed,
         )
-        worker.journal.append(encode_entry(entry))
-        return Outcome(entry, verdict.exception)
+        return entry, verdict.exception
 
     def _worker(self) -> _Worker:
         worker: _Worker | None = getattr(self._local, "worker", None)
@@ -226,7 +257,7 @@ class _Attempt:
         self.sources = item.sources
         try:
             self._read_process_write(item)
-            self.meta = _meta_of(item)
+            self.meta = clean_meta(item.meta)
         except _NotWritten as verdict:
             return self._undo(item, verdict.status, _why(verdict.message))
         except Reject as verdict:
@@ -243,7 +274,7 @@ class _Attempt:
     ) -> _Verdict:
         self._remove_outputs()
         with contextlib.suppress(InputError):  # what the step noted before is kept where it can be
-            self.meta = _meta_of(item)
+            self.meta = clean_meta(item.meta)
         if status == "failed":
             self.sources = tuple(_with_digest(source, item.path_of(source)) for source in self.sources)
         return _Verdict(status, failure, exception)
@@ -289,23 +320,22 @@ class _Attempt:
             self._write(item, result)
 
     def _write(self, item: Item, output: Output) -> None:
-        format = self._step.format if output.suffix is None else format_for(output.suffix)
+        format = self._step.format if output.suffix is None else self._step.format_for(output.suffix)
         suffix = format.suffix if output.suffix is None else output.suffix
         key = item.key if output.key is None else f"{item.key}/{output.key}"
         path = key + suffix
         if output.key is not None:
             check_key(path)
         try:
-            digest, state = local.write_new(
-                os.path.join(self._files, path), partial(format.write, output.data), sync=self._step.sync
-            )
+            write = partial(format.write, output.data)
+            digest, state = local.write_new(self._files, path, write, sync=self._step.sync)
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
             raise KeyCollisionError(
                 f"{path!r} cannot be written for the item {item.key!r}: another output has that name, or the name of "
                 "one of its folders. Give one of them another key."
             ) from error
         except OSError as error:
-            if error.errno not in _DISK_ERRORS:
+            if error.errno not in _DISK_ERRORS and local.exists(self._files):
                 raise
             raise StorageError(error.errno, f"{path!r} cannot be written: {error.strerror}. {_DISK_ADVICE}") from error
         shape, dtype, offset = _array_facts(output.data, suffix, state.st_size)
@@ -337,7 +367,7 @@ def read_stable(read: Callable[[str], Any], path: str, source: Source) -> tuple[
         The file cannot be opened.
     """
     for _ in range(_TRIES_OF_UNSTABLE_INPUT):
-        before = system.stat(path)
+        before = _look(path, source)
         if source.digest is not None and _state(before) != (source.size, source.mtime_ns):
             _check_digest(path, source.digest)
         data = read(path)
@@ -350,6 +380,17 @@ def read_stable(read: Callable[[str], Any], path: str, source: Source) -> tuple[
         f"{path!r} changed while it was read, {_TRIES_OF_UNSTABLE_INPUT} times. "
         "Let whoever writes it finish, or write under another name and rename; then run again."
     )
+
+
+def _look(path: str, source: Source) -> os.stat_result:
+    try:
+        return system.stat(path)
+    except FileNotFoundError as error:
+        if source.digest is None:
+            raise
+        raise InputChangedError(
+            f"{path!r} is in a manifest, but no longer there: somebody removed it. {_MEND}"
+        ) from error
 
 
 def _state(state: os.stat_result) -> tuple[int, int]:
@@ -373,18 +414,11 @@ def _with_digest(source: Source, path: str) -> Source:
 
 def _check_digest(path: str, digest: str) -> None:
     if local.digest_of(path)[0] != digest:
-        raise InputChangedError(
-            f"{path!r} no longer equals its manifest: somebody changed it by hand. "
-            "Run the task that made it again, then this one."
-        )
+        raise InputChangedError(f"{path!r} no longer equals its manifest: somebody changed it by hand. {_MEND}")
 
 
 def _why(message: str) -> Failure | None:
     return Failure("Reject", message) if message else None
-
-
-def _meta_of(item: Item) -> dict[str, Any]:
-    return clean_meta(item.meta) if "meta" in item.__dict__ else {}
 
 
 def _array_facts(data: Any, suffix: str, size: int) -> tuple[tuple[int, ...] | None, str | None, int | None]:

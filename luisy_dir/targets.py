@@ -12,12 +12,13 @@ from luigi.target import FileSystemTarget
 
 from luisy_dir.errors import DefinitionError, ForeignDirectoryError, MissingInputError
 from luisy_dir.fingerprint import StateSum, state_sum
-from luisy_dir.formats import Format
+from luisy_dir.formats import Format, format_of_path
 from luisy_dir.item import Item, list_files, scan
 from luisy_dir.keys import without_collisions
 from luisy_dir.manifest import FOLDER, Manifest, published_items, read_manifest
 from luisy_dir.step import read_stable
 from luisy_dir.storage import local
+from luisy_dir.transaction import withdraw
 
 logger = logging.getLogger("luigi-interface.luisy_dir")
 
@@ -28,6 +29,9 @@ class _AnyDirectory(FileSystemTarget):
     """What both kinds of directory have in common for Luigi's tools."""
 
     fs = LocalFileSystem()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.path!r})"
 
     def open(self, mode: str = "r") -> NoReturn:
         """Refuse: a directory has no single stream."""
@@ -130,6 +134,11 @@ class DirectoryTarget(_AnyDirectory):
         super().__init__(path)
         self.format = format
 
+    def read_file(self, path: str) -> Any:
+        """Data of one file: in the task's format, or in that of its suffix where it has another."""
+        format = self.format if path.endswith(self.format.suffix) else format_of_path(path)
+        return format.read(path)
+
     def exists(self) -> bool:
         """Whether a generation was published and its manifest is whole; says nothing of whether it is fresh."""
         return read_manifest(self.path) is not None
@@ -160,7 +169,7 @@ class DirectoryTarget(_AnyDirectory):
             A file no longer equals its entry.
         """
         for item in published_items(self.manifest(), self.format.suffix):
-            data, _ = read_stable(self.format.read, item.path, item.sources[0])
+            data, _ = read_stable(self.read_file, item.path, item.sources[0])
             yield item, data
 
     def remove(self) -> None:
@@ -175,7 +184,7 @@ class DirectoryTarget(_AnyDirectory):
             return
         if os.path.islink(self.path) or not local.exists(os.path.join(self.path, FOLDER)):
             raise ForeignDirectoryError(f"{self.path!r} has no manifest: it is not ours, and is not removed.")
-        local.remove_directory(self.path)
+        withdraw(self.path)
 
     def outputs_on_disk(self) -> dict[str, tuple[int, int]]:
         """Size in bytes and mtime in nanoseconds of each file in the directory, by relative path."""

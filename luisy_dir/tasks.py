@@ -78,8 +78,8 @@ class _InLayer:
         module = type(self).__module__
         if module not in {"__main__", "__mp_main__"}:
             return module.partition(".")[0]
-        script = getattr(sys.modules[module], "__file__", None) or "main"
-        return os.path.splitext(os.path.basename(script))[0]
+        script = getattr(sys.modules[module], "__file__", None) or ""
+        return os.path.splitext(os.path.basename(script))[0] if os.path.isfile(script) else "main"
 
 
 class ExternalTask(_InLayer, luigi.ExternalTask):
@@ -166,7 +166,8 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
             )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.param_kwargs, settings.process_state(), invocation.process_state())
+        state = os.getpid(), settings.process_state(), invocation.process_state()
+        return _rebuild, (type(self), self.param_kwargs, *state)
 
     # -- what a subclass may define -------------------------------------------------------------------------------
 
@@ -190,6 +191,7 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
 
     def complete(self) -> bool:
         """Whether the published directory equals its inputs, code and parameters, and all it requires is complete."""
+        invocation.current()  # notes when Luigi first asked, also where there is nothing to ask about
         manifest = self._manifest()
         if manifest is None:
             return False
@@ -334,9 +336,9 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
                 f"{manifest.directory!r} was published by {record.task} with parameters {record.parameters}, not by "
                 f"{self}. Give one of the two another get_folder_name."
             )
-        missing = [str(task) for task in self.deps() if not task.complete()]
-        if missing:
-            raise MissingInputError(f"{self} requires {', '.join(missing)}, which is not complete. Run it first.")
+        for task in self.deps():
+            if not task.complete():
+                raise MissingInputError(f"{self} requires {task}, which is not complete. {_advice_on(task)}")
 
     def _check_up_to_date(self) -> None:
         plan = self.plan()
@@ -375,6 +377,8 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
         if fingerprint_of(now) == manifest.record.fingerprint:
             return None
         different = {name for name in now.keys() | then.keys() if now.get(name) != then.get(name)}
+        if different <= {"targets"}:
+            return Reason.CHANGED
         return Reason.PARAMS if different <= {"parameters", "seed"} else Reason.CODE
 
     def _build(self, plan: Plan, inputs: Inputs) -> None:
@@ -396,7 +400,7 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
 
     def _facts(self, inputs: Inputs) -> Facts:
         parts = self._parts(inputs)
-        engine = settings.resolve("engine", self)
+        engine, workers = settings.resolve("engine", self), settings.resolve("workers", self)
         return Facts(
             task=self.get_task_family(),
             parameters=self._public_parameters(),
@@ -404,7 +408,7 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
             fingerprint=fingerprint_of(parts),
             parts=parts,
             engine=engine,
-            workers=1 if engine == "serial" else settings.resolve("workers", self),
+            workers=1 if engine == "serial" else workers,
             inputs=inputs.recorded_states(),
             raw_roots=tuple(inputs.raw),
         )
@@ -452,10 +456,18 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
             ) from error
 
 
+def _advice_on(task: luigi.Task) -> str:
+    output = task.output()
+    if isinstance(output, RawDirectoryTarget):
+        return f"Put its files into {output.path!r}, or mend the path."
+    return "Run it first."
+
+
 def _rebuild(
-    cls: type[DirectoryTask], parameters: Mapping[str, Any], of_settings: Any, of_invocation: Any
+    cls: type[DirectoryTask], parameters: Mapping[str, Any], pid: int, of_settings: Any, of_invocation: Any
 ) -> DirectoryTask:
     """A task in another process, with the settings of the process that it comes from."""
-    settings.adopt(of_settings)
-    invocation.adopt(of_invocation)
+    if pid != os.getpid():
+        settings.adopt(of_settings)
+        invocation.adopt(of_invocation)
     return cls(**parameters)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,18 +15,16 @@ from typing import Any, Self
 import xxhash
 
 from luisy_dir.errors import ForeignDirectoryError, KeyCollisionError, StaleDirectoryError, StorageError
-from luisy_dir.fingerprint import StateSum
+from luisy_dir.fingerprint import ContentSum, StateSum
 from luisy_dir.manifest import (
     CURRENT,
     FOLDER,
     FORMAT_VERSION,
     Entry,
     InputState,
-    OutputsDigest,
     Record,
     decode_entry,
     encode_current,
-    encode_entry,
     encode_record,
     generation_name,
     read_journals,
@@ -98,29 +97,32 @@ def _foreign(directory: str, what: str) -> ForeignDirectoryError:
     )
 
 
-class _Totals:
-    """What a record says of its entries, gathered in one pass over them in key order."""
+def _hash_of(path: str) -> int:
+    return xxhash.xxh3_64_intdigest(path.encode(errors="surrogateescape"))
 
-    def __init__(self, raw_roots: Iterable[str]) -> None:
+
+class _Totals:
+    """What a record says of its entries, gathered as they come in."""
+
+    def __init__(self) -> None:
         self.counts = dict.fromkeys(("written", "skipped", "rejected", "failed"), 0)
         self.outputs = StateSum()
-        self.digest = OutputsDigest()
-        self._raw = {root: StateSum() for root in raw_roots}
+        self.contents = ContentSum()
+        self.names = 0
+        self._sources: defaultdict[str, StateSum] = defaultdict(StateSum)
 
     def add(self, entry: Entry) -> None:
         self.counts[entry.status] += 1
         for output in entry.outputs:
             self.outputs.add(output.path, output.size, output.mtime_ns)
-            self.digest.add(output)
+            self.contents.add(output.path, output.digest)
+            self.names += _hash_of(output.path)
         for source in entry.sources:
-            if source.root in self._raw:
-                self._raw[source.root].add(source.path, source.size, source.mtime_ns)
+            self._sources[source.root].add(source.path, source.size, source.mtime_ns)
 
-    def inputs(self) -> dict[str, InputState]:
-        return {
-            root: InputState("raw", total.hexdigest(), total.count, total.newest_mtime_ns)
-            for root, total in self._raw.items()
-        }
+    def state_of(self, raw_root: str) -> InputState:
+        total = self._sources[raw_root]
+        return InputState("raw", total.hexdigest(), total.count, total.newest_mtime_ns)
 
 
 class Transaction:
@@ -155,21 +157,22 @@ class Transaction:
         self.files = os.path.join(self.run, "files")
         self.start = datetime.now(UTC)
         self._lines: dict[str, bytes] = {}
+        self._totals = _Totals()
         self._durability = durability
-        self._lock = local.Lock(os.path.join(self.staging, "lock"))
+        self._lock: local.Lock | None = None
         self._descriptor = -1
         self._is_committed = False
 
     def __enter__(self) -> Self:
         check_place(self.directory)
-        self._claim()
+        self._lock = _lock_of(self.staging)
         try:
             self._check_unpublished()
             self._remove_abandoned()
             system.makedirs(self.files)
             self._descriptor = system.open(self.run, os.O_RDONLY)
         except BaseException:
-            self._lock.release()
+            self._leave()
             raise
         return self
 
@@ -183,15 +186,13 @@ class Transaction:
             if self._is_committed or not self._lines:
                 local.remove_tree(self.run)
         finally:
-            self._lock.release()
-            local.remove_empty(self.staging)
+            self._leave()
 
-    def _claim(self) -> None:
-        while True:
-            system.makedirs(self.staging)
-            with contextlib.suppress(FileNotFoundError):  # the run that ended just now has removed the staging
-                self._lock.acquire()
-                return
+    def _leave(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+        local.remove_empty(self.staging)
 
     def _check_unpublished(self) -> None:
         if local.exists(self.directory):
@@ -204,17 +205,20 @@ class Transaction:
             if name.startswith((_RUN, _BAD)):
                 local.remove_tree(os.path.join(self.staging, name))
 
-    def collect(self, entry: Entry) -> None:
-        """Take in what became of one item.
+    def collect(self, line: bytes) -> Entry:
+        """Take in what became of one item, as a worker has encoded it, and return it decoded.
 
         Raises
         ------
         KeyCollisionError
             There is an entry of that key already.
         """
+        entry = decode_entry(line)
         if entry.key in self._lines:
             raise KeyCollisionError(f"{entry.key!r} was processed twice in one run. Please report this as a bug.")
-        self._lines[entry.key] = encode_entry(entry)
+        self._lines[entry.key] = line
+        self._totals.add(entry)
+        return entry
 
     def entries(self) -> Iterator[Entry]:
         """What was collected, in key order."""
@@ -230,32 +234,36 @@ class Transaction:
         ForeignDirectoryError
             Something has appeared at the directory's place meanwhile.
         """
-        totals = _Totals(facts.raw_roots)
-        for entry in self.entries():
-            totals.add(entry)
-        self._sweep(totals.outputs.count)
         with self._poisoning():
+            self._sweep()
             if self._durability != "none":
                 local.sync_file_system(self._descriptor)
-            record = self._write_manifest(facts, totals)
+            record = self._write_manifest(facts)
         self._publish()
         return record
 
-    def _sweep(self, expected: int) -> None:
-        """Remove what no entry speaks of, such as the half-written output of a worker that was killed."""
-        staged = list(local.files_below(self.files))
-        if len(staged) == expected:
+    def _sweep(self) -> None:
+        """See that all outputs are staged, and remove what no entry speaks of, such as half of a killed worker's."""
+        if sum(map(_hash_of, local.files_below(self.files))) == self._totals.names:
             return
         wanted = {output.path for entry in self.entries() for output in entry.outputs}
-        for path in staged:
-            if path not in wanted:
-                system.unlink(os.path.join(self.files, path))
+        staged = set(local.files_below(self.files))
+        missing = wanted - staged
+        if missing:
+            raise StorageError(
+                f"{self.directory!r} was not published: {min(missing)!r} and {len(missing) - 1} more outputs are gone "
+                f"from {self.run!r}. Somebody removed them, or another run has taken over. Run again."
+            )
+        for path in staged - wanted:
+            system.unlink(os.path.join(self.files, path))
 
     @contextlib.contextmanager
     def _poisoning(self) -> Iterator[None]:
         """A disk that failed once may say yes the second time and still have lost the data: never try again."""
         try:
             yield
+        except StorageError:
+            raise
         except OSError as error:
             bad = os.path.join(self.staging, _BAD + self.run_id)
             with contextlib.suppress(OSError):
@@ -266,13 +274,13 @@ class Transaction:
                 "will be made again. Mend the disk or make room, then run again.",
             ) from error
 
-    def _write_manifest(self, facts: Facts, totals: _Totals) -> Record:
+    def _write_manifest(self, facts: Facts) -> Record:
         folder = os.path.join(self.files, FOLDER)
         is_durable = self._durability != "none"
         system.mkdir(folder)
         name = os.path.join(folder, generation_name(1))
         size, digest = self._write_entries(name + ".jsonl", sync=is_durable)
-        record = self._record(facts, totals, {"file": generation_name(1) + ".jsonl", "size": size, "digest": digest})
+        record = self._record(facts, {"file": generation_name(1) + ".jsonl", "size": size, "digest": digest})
         encoded = encode_record(record)
         local.write_whole(name + ".json", encoded, sync=is_durable)
         local.write_whole(os.path.join(folder, CURRENT), encode_current(encoded), sync=is_durable)
@@ -295,7 +303,8 @@ class Transaction:
             system.close(descriptor)
         return size, hasher.hexdigest()
 
-    def _record(self, facts: Facts, totals: _Totals, entries: dict[str, Any]) -> Record:
+    def _record(self, facts: Facts, entries: dict[str, Any]) -> Record:
+        totals = self._totals
         return Record(
             format_version=FORMAT_VERSION,
             generation=1,
@@ -313,8 +322,8 @@ class Transaction:
             end=datetime.now(UTC),
             counts=totals.counts,
             entries=entries,
-            inputs=totals.inputs() | dict(facts.inputs),
-            outputs_digest=totals.digest.hexdigest(),
+            inputs={root: totals.state_of(root) for root in facts.raw_roots} | dict(facts.inputs),
+            outputs_digest=totals.contents.hexdigest(),
             outputs_state=totals.outputs.hexdigest(),
             boot_id=system.boot_id(),
             pinned=False,
@@ -329,6 +338,35 @@ class Transaction:
         self._is_committed = True
         if self._durability != "none":
             local.sync_path(os.path.dirname(self.directory))
+
+
+def withdraw(directory: str) -> None:
+    """Take a published directory out of sight in one act, then remove it; what a crash leaves goes at the next run.
+
+    Raises
+    ------
+    BusyError
+        A run works on the directory.
+    """
+    staging = staging_of(directory)
+    lock = _lock_of(staging)
+    try:
+        doomed = os.path.join(staging, _BAD + uuid.uuid4().hex)
+        system.rename(directory, doomed)
+        local.remove_tree(doomed)
+    finally:
+        lock.release()
+        local.remove_empty(staging)
+
+
+def _lock_of(staging: str) -> local.Lock:
+    """The lock of a staging, taken; the staging is made where there is none."""
+    lock = local.Lock(os.path.join(staging, "lock"))
+    while True:
+        system.makedirs(staging)
+        with contextlib.suppress(FileNotFoundError):  # the run that ended just now has removed the staging
+            lock.acquire()
+            return lock
 
 
 def _blocks(lines: Iterable[bytes]) -> Iterator[bytes]:

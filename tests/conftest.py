@@ -7,10 +7,18 @@ import multiprocessing
 import os
 import threading
 import time
+from datetime import UTC, datetime
 
+import hypothesis
 import pytest
 
 from luisy_dir import settings
+from luisy_dir.item import Source
+from luisy_dir.manifest import Entry
+
+# How long an example takes depends on the machine, and says nothing of what is right.
+hypothesis.settings.register_profile("without deadline", deadline=None)
+hypothesis.settings.load_profile("without deadline")
 
 
 @pytest.fixture(autouse=True)
@@ -84,3 +92,20 @@ def files_below(folder):
         for name in names
         if not os.path.relpath(os.path.join(parent, name), folder).startswith(".")
     )
+
+
+def an_entry(key, **facts):
+    """An entry of an item that was written without outputs, but for the ``facts`` that a test cares about."""
+    usual = {
+        "sources": (Source("raw", key + ".png", 10, 1_000),),
+        "status": "written",
+        "outputs": (),
+        "meta": {},
+        "error": None,
+        "attempts": 1,
+        "seconds": 0.25,
+        "started": datetime(2024, 5, 1, 12, 0, tzinfo=UTC),
+        "worker": "host-1-0",
+        "seed": None,
+    }
+    return Entry(key, **(usual | facts))

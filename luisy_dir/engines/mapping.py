@@ -92,7 +92,16 @@ def _sender(executor: Executor, function: Callable[[T], R]) -> Callable[[list[T]
     if isinstance(executor, (SerialExecutor, ThreadPoolExecutor)):
         return lambda chunk: executor.submit(_call, function, chunk)
     blob = cloudpickle.dumps(function)
-    return lambda chunk: executor.submit(call_blob, blob, cloudpickle.dumps(chunk))
+    return lambda chunk: executor.submit(call_blob, blob, _pickled(chunk))
+
+
+def _pickled(chunk: list[T]) -> bytes:
+    """Pickled the fast way where that is possible, and else with lambdas and local classes by value."""
+    try:
+        return pickle.dumps(chunk)
+    except Exception:  # noqa: BLE001 - pickle raises whatever comes to its mind
+        pickled: bytes = cloudpickle.dumps(chunk)
+        return pickled
 
 
 def _call(function: Callable[[T], R], chunk: list[T]) -> tuple[float, list[R]]:

@@ -24,7 +24,8 @@ def frame(entries: Iterable[Entry]) -> pd.DataFrame:
     pandas.DataFrame
         Columns ``status reason sources outputs source_bytes output_bytes attempts seconds started error_type error``,
         then one for each name in ``item.meta``, in the order in which they first appear. ``sources`` and ``outputs``
-        are lists of relative paths, sizes are in bytes (-1: not known), ``started`` is in UTC.
+        are lists of relative paths, sizes are in bytes (-1: not known), ``started`` is in UTC. Texts are nullable
+        strings: what an item has no reason or error for is ``pandas.NA``.
 
     Examples
     --------
@@ -44,15 +45,15 @@ def frame(entries: Iterable[Entry]) -> pd.DataFrame:
 
 
 _DTYPES: dict[str, Any] = {
-    "status": "str",
-    "reason": "str",
+    "status": "string",
+    "reason": "string",
     "source_bytes": "int64",
     "output_bytes": "int64",
     "attempts": "int64",
     "seconds": "float64",
     "started": "datetime64[us, UTC]",
-    "error_type": "str",
-    "error": "str",
+    "error_type": "string",
+    "error": "string",
 }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import uuid
 from collections.abc import Callable, Iterator
 from typing import IO
 
@@ -40,19 +39,23 @@ def _digest(descriptor: int) -> str:
     return hasher.hexdigest()
 
 
-def write_new(path: str, write: Callable[[IO[bytes]], object], *, sync: bool = False) -> tuple[str, os.stat_result]:
+def write_new(
+    folder: str, name: str, write: Callable[[IO[bytes]], object], *, sync: bool = False
+) -> tuple[str, os.stat_result]:
     """Write a file that must not exist yet; return the digest and the state of what was written.
 
-    Missing folders are made. After an error nothing is left at ``path``.
+    Folders between ``folder`` and the file are made, but never ``folder`` itself: where that has been renamed, its
+    former owner must not bring it back. After an error nothing is left of the file.
 
     Raises
     ------
     FileExistsError
-        There is something at ``path`` already; it is not touched.
+        There is something of that name already; it is not touched.
     OSError
-        The disk is full, or failed.
+        The disk is full, or failed, or ``folder`` is gone.
     """
-    descriptor = _create(path)
+    path = f"{folder}/{name}"
+    descriptor = _create(folder, name)
     try:
         digest = _fill(descriptor, path, write, sync=sync)
         return digest, system.stat(path)
@@ -62,17 +65,21 @@ def write_new(path: str, write: Callable[[IO[bytes]], object], *, sync: bool = F
         raise
 
 
-def _create(path: str) -> int:
+def _create(folder: str, name: str) -> int:
     flags = os.O_CREAT | os.O_EXCL | os.O_RDWR
+    path = f"{folder}/{name}"
     try:
         return system.open(path, flags)
     except FileNotFoundError:
-        system.makedirs(os.path.dirname(path))
+        for end in (place for place, letter in enumerate(name) if letter == "/"):
+            with contextlib.suppress(FileExistsError):
+                system.mkdir(f"{folder}/{name[:end]}")
         return system.open(path, flags)
 
 
 def _fill(descriptor: int, path: str, write: Callable[[IO[bytes]], object], *, sync: bool) -> str:
-    with system.open_file(descriptor, "wb") as file:
+    # Readable as well as writable: NumPy then writes through the file object, whose errors say that the disk is full.
+    with system.open_file(descriptor, "w+b") as file:
         write(file)
         if not file.closed:
             file.flush()
@@ -202,14 +209,6 @@ def remove_tree(path: str) -> None:
         system.rmdir(path)
     except FileNotFoundError:
         return
-
-
-def remove_directory(path: str) -> None:
-    """Take a published directory out of sight in one act, then remove it."""
-    parent, name = os.path.split(os.path.abspath(path))
-    doomed = os.path.join(parent, f".{name}.removed-{uuid.uuid4().hex[:8]}")
-    system.rename(path, doomed)
-    remove_tree(doomed)
 
 
 def remove_empty(path: str) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import io
 import os
 import sys
 from contextlib import AbstractContextManager
@@ -30,7 +31,7 @@ def open(path: str, flags: int, mode: int = 0o666) -> int:
 
 def open_file(descriptor: int, mode: str) -> IO[bytes]:
     """Wrap ``descriptor`` in a buffered binary file that closes it."""
-    return os.fdopen(descriptor, mode)
+    return io.open(descriptor, mode)  # noqa: UP020 - `open` is our own here
 
 
 def read(descriptor: int, size_bytes: int) -> bytes:

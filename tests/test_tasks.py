@@ -1,0 +1,704 @@
+"""What a directory task does for whoever wrote it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+
+import luigi
+import pytest
+from conftest import files_below
+from pipelines import (
+    Dying,
+    Joined,
+    Letters,
+    Secret,
+    SetUpOnce,
+    Slow,
+    Strict,
+    Upper,
+    Words,
+    length,
+)
+
+import luisy_dir as luisy
+from luisy_dir import errors
+from luisy_dir.transaction import staging_of
+
+LETTERS = {"b.txt": b"beta", "a.txt": b"alpha", "nested/c.txt": b"gamma", "readme.md": b"not ours"}
+
+
+@pytest.fixture
+def letters(write_files):
+    return write_files(Letters().output().path, LETTERS)
+
+
+def test_it_lies_where_the_design_says(working_dir):
+    assert Upper().output().path == str(working_dir / "pipelines" / "interim" / "Upper")
+    assert Letters().output().path == str(working_dir / "pipelines" / "raw" / "letters")
+    assert Upper().get_outdir() == str(working_dir / "pipelines" / "interim")
+
+
+def test_what_is_published_is_plain_files_at_plain_paths(letters):
+    Upper().run()
+
+    assert files_below(Upper().output().path) == ["a.txt", "b.txt", "nested/c.txt"]
+    with open(os.path.join(Upper().output().path, "nested", "c.txt")) as file:
+        assert file.read() == "GAMMA"
+
+
+def test_read_gives_data_in_key_order_and_items_gives_keys_too(letters):
+    Upper().run()
+
+    assert list(Upper().read()) == ["ALPHA", "BETA", "GAMMA"]
+    assert [(item.key, text) for item, text in Upper().items()] == [
+        ("a", "ALPHA"),
+        ("b", "BETA"),
+        ("nested/c", "GAMMA"),
+    ]
+
+
+def test_reading_is_lazy(letters):
+    """One item is held at a time: the second file may vanish while the first is in hand."""
+    Upper().run()
+    data = Upper().read()
+    assert next(data) == "ALPHA"
+    os.remove(os.path.join(Upper().output().path, "b.txt"))
+    with pytest.raises(errors.InputChangedError, match="somebody removed it"):
+        next(data)
+
+
+def test_a_raw_directory_yields_what_the_reader_returned(letters):
+    assert list(Letters().read()) == ["alpha", "beta", "gamma"]
+
+
+def test_a_task_is_complete_after_its_run_and_not_before(letters):
+    assert not Upper().complete()
+    Upper().run()
+    assert Upper().complete()
+
+
+def test_nothing_is_left_beside_the_directory(letters, working_dir):
+    Upper().run()
+    assert os.listdir(working_dir / "pipelines" / "interim") == ["Upper"]
+
+
+def test_every_file_has_an_entry_with_its_status(letters):
+    Upper().run()
+    entries = {entry.key: entry for entry in Upper().output().manifest().entries()}
+
+    assert {key: entry.status for key, entry in entries.items()} == {
+        "a": "written",
+        "b": "written",
+        "nested/c": "written",
+        "readme": "skipped",
+    }
+    assert [output.path for output in entries["nested/c"].outputs] == ["nested/c.txt"]
+
+
+def test_a_second_run_does_nothing_and_writes_nothing(letters):
+    Upper().run()
+    before = {path: os.stat(path).st_mtime_ns for path in _everything_below(Upper().output().path)}
+    Upper().run()
+    assert {path: os.stat(path).st_mtime_ns for path in _everything_below(Upper().output().path)} == before
+
+
+def _everything_below(folder):
+    return [os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names]
+
+
+class TestWhatMakesItStale:
+    """complete() is true only for a directory that equals its inputs, code and parameters."""
+
+    @pytest.fixture(autouse=True)
+    def published(self, letters):
+        Upper().run()
+        length().run()
+        assert length().complete()
+
+    def reasons(self, task):
+        return {row.key: row.reason.value for row in task.plan().rows if row.reason != "unchanged"}
+
+    def test_a_new_file(self, write_files):
+        write_files(Letters().output().path, {"d.txt": b"delta"})
+        assert not Upper().complete()
+        assert self.reasons(Upper()) == {"d": "new"}
+
+    def test_a_changed_file(self, write_files):
+        write_files(Letters().output().path, {"a.txt": b"other"}, age_seconds=30)
+        assert not Upper().complete()
+        assert self.reasons(Upper()) == {"a": "changed"}
+
+    def test_a_file_of_the_same_size_and_time_that_was_just_written_is_looked_at(self, write_files):
+        folder = Letters().output().path
+        write_files(folder, {"x.txt": b"one"}, age_seconds=0)
+        Upper().output().remove()
+        Upper().run()
+        state = os.stat(os.path.join(folder, "x.txt"))
+        with open(os.path.join(folder, "x.txt"), "w") as file:
+            file.write("two")
+        os.utime(os.path.join(folder, "x.txt"), ns=(state.st_mtime_ns, state.st_mtime_ns))
+        assert self.reasons(Upper()) == {"x": "changed"}
+
+    def test_a_deleted_file(self):
+        os.remove(os.path.join(Letters().output().path, "a.txt"))
+        assert not Upper().complete()
+        assert self.reasons(Upper()) == {"a": "deleted"}
+
+    def test_a_touched_file_does_not(self):
+        os.utime(os.path.join(Letters().output().path, "a.txt"))
+        assert Upper().complete()
+        assert self.reasons(Upper()) == {"a": "touched"}
+
+    def test_a_missing_output(self):
+        os.remove(os.path.join(Upper().output().path, "a.txt"))
+        assert not Upper().complete()
+        assert self.reasons(Upper()) == {"a": "output missing"}
+
+    def test_an_output_that_was_edited(self):
+        with open(os.path.join(Upper().output().path, "a.txt"), "w") as file:
+            file.write("OTHER")
+        assert not Upper().complete()
+        assert self.reasons(Upper()) == {"a": "output changed"}
+
+    def test_an_output_that_was_copied_with_a_new_time_does_not(self):
+        os.utime(os.path.join(Upper().output().path, "a.txt"))
+        assert Upper().complete()
+
+    def test_a_foreign_file_in_the_directory_does_not(self, write_files):
+        write_files(Upper().output().path, {"notes.md": b"mine"})
+        assert Upper().complete()
+
+    def test_changed_code(self, monkeypatch):
+        def process(self, text):
+            return text.upper() + "!"
+
+        monkeypatch.setattr(Upper, "process", process)
+        assert not Upper().complete()
+        assert set(self.reasons(Upper()).values()) == {"code"}
+
+    def test_another_version(self, monkeypatch):
+        monkeypatch.setattr(Upper, "version", "2")
+        assert not Upper().complete()
+
+    def test_another_reader(self, monkeypatch):
+        monkeypatch.setattr(Letters, "read_file", staticmethod(lambda path: path))
+        assert not Upper().complete()
+
+    def test_another_seed(self, monkeypatch):
+        monkeypatch.setenv("LUISY_DIR_SEED", "7")
+        assert not Upper().complete()
+        assert set(self.reasons(Upper()).values()) == {"params"}
+
+    def test_another_engine_does_not(self, monkeypatch):
+        monkeypatch.setenv("LUISY_DIR_ENGINE", "threads")
+        assert Upper().complete()
+
+    def test_anything_that_it_requires(self, write_files):
+        """Luigi never looks below a complete task, so a task looks itself."""
+        write_files(Letters().output().path, {"d.txt": b"delta"})
+        assert not length().complete()
+
+    def test_freshness_exists_stops_the_recursion(self, write_files, monkeypatch):
+        monkeypatch.setenv("LUISY_DIR_FRESHNESS", "exists")
+        write_files(Letters().output().path, {"d.txt": b"delta"})
+        assert length().complete()
+
+    def test_check_outputs_none_trusts_the_manifest(self, monkeypatch):
+        monkeypatch.setenv("LUISY_DIR_CHECK_OUTPUTS", "none")
+        os.remove(os.path.join(Upper().output().path, "a.txt"))
+        assert Upper().complete()
+
+    def test_a_damaged_manifest(self, caplog):
+        with open(Upper().output().manifest().path, "ab") as file:
+            file.write(b"x")
+        assert not Upper().complete()
+        with pytest.raises(errors.ManifestError, match="run the task again"):
+            Upper().run()
+
+    def test_a_stale_directory_is_an_error_that_says_so(self, write_files):
+        write_files(Letters().output().path, {"d.txt": b"delta"})
+        with pytest.raises(errors.StaleDirectoryError, match=r"1 new.*\n.*new: 'd'(.|\n)*remove\(\)"):
+            Upper().run()
+        assert files_below(Upper().output().path) == ["a.txt", "b.txt", "nested/c.txt"]
+
+    def test_removing_and_running_again_brings_it_up_to_date(self, write_files):
+        write_files(Letters().output().path, {"d.txt": b"delta"})
+        Upper().output().remove()
+        Upper().run()
+        assert Upper().complete()
+        assert list(Upper().read()) == ["ALPHA", "BETA", "DELTA", "GAMMA"]
+
+
+def test_plan_writes_nothing(letters, working_dir):
+    before = files_below(working_dir)
+    plan = Upper().plan()
+    assert plan.counts == {"new": 4}
+    assert not os.path.exists(Upper().get_outdir())
+    assert files_below(working_dir) == before
+
+
+class TestBadItems:
+    def test_by_default_one_failure_fails_the_task_and_publishes_nothing(self, write_files):
+        write_files(Letters().output().path, {"a.txt": b"fine", "b.txt": b"fail now"})
+        with pytest.raises(errors.ItemsFailedError, match=r"1 of 2 items failed(.|\n)*b: ValueError: cannot read"):
+            Strict().run()
+        assert not os.path.exists(Strict().output().path)
+        assert not Strict().complete()
+
+    def test_the_error_is_raised_from_the_items_own(self, write_files):
+        write_files(Letters().output().path, {"b.txt": b"fail now"})
+        with pytest.raises(errors.ItemsFailedError) as caught:
+            Strict().run()
+        assert isinstance(caught.value.__cause__, ValueError)
+
+    def test_the_report_of_a_run_that_did_not_publish_has_its_rows(self, write_files):
+        write_files(Letters().output().path, {"a.txt": b"fine", "b.txt": b"fail now"})
+        with pytest.raises(errors.ItemsFailedError):
+            Strict().run()
+        report = Strict().report()
+        assert report["status"].to_dict() == {"a": "written", "b": "failed"}
+        assert report.loc["b", "error_type"] == "ValueError"
+        assert report.loc["b", "words"] == 2
+
+    def test_within_the_budget_the_rest_is_published(self, write_files, monkeypatch):
+        monkeypatch.setenv("LUISY_DIR_MAX_ERRORS", "0.5")
+        write_files(Letters().output().path, {"a.txt": b"fine", "b.txt": b"fail now"})
+        Strict().run()
+        assert Strict().complete()
+        assert files_below(Strict().output().path) == ["a.txt"]
+        assert Strict().output().manifest().record.counts == {"written": 1, "skipped": 0, "rejected": 0, "failed": 1}
+
+    def test_a_failed_item_that_was_mended_makes_it_stale(self, write_files, monkeypatch):
+        monkeypatch.setenv("LUISY_DIR_MAX_ERRORS", "1")
+        write_files(Letters().output().path, {"a.txt": b"fine", "b.txt": b"fail now"})
+        Strict().run()
+        assert Strict().plan().counts == {"unchanged": 1, "failed before": 1}
+        write_files(Letters().output().path, {"b.txt": b"mended"})
+        assert not Strict().complete()
+
+    def test_rejected_items_have_a_reason_and_are_no_errors(self, write_files):
+        write_files(Letters().output().path, {"a.txt": b"reject", "b.txt": b"none", "c.txt": b"fine"})
+        Strict().run()
+        report = Strict().report()
+        assert report["reason"].fillna("").to_dict() == {"a": "not wanted", "b": "process returned None", "c": ""}
+        assert report["status"].tolist() == ["rejected", "rejected", "written"]
+
+    def test_a_file_that_cannot_be_read_is_an_item_that_failed(self, letters):
+        os.symlink("/nowhere", os.path.join(letters, "z.txt"))
+        with pytest.raises(errors.ItemsFailedError, match="z: FileNotFoundError"):
+            Upper().run()
+
+    def test_a_next_run_after_mending_publishes(self, write_files, working_dir):
+        folder = write_files(Letters().output().path, {"a.txt": b"fine", "b.txt": b"fail now"})
+        with pytest.raises(errors.ItemsFailedError):
+            Strict().run()
+        write_files(folder, {"b.txt": b"mended"})
+        Strict().run()
+        assert Strict().complete()
+        assert os.listdir(working_dir / "pipelines" / "interim") == ["Strict"]
+
+    def test_a_worker_that_dies_is_an_error_that_says_so(self, letters):
+        with pytest.raises(errors.WorkerDiedError, match="ended without an answer"):
+            Dying().run()
+        assert not os.path.exists(Dying().output().path)
+
+
+class TestSeveralOutputs:
+    def test_an_item_may_have_many_or_none(self, write_files):
+        write_files(Letters().output().path, {"a.txt": b"one two", "b.txt": b""})
+        Words().run()
+        assert files_below(Words().output().path) == ["a/0.txt", "a/1.txt"]
+        entries = {entry.key: entry for entry in Words().output().manifest().entries()}
+        assert entries["b"].status == "written"
+        assert entries["b"].outputs == ()
+
+    def test_each_output_is_an_item_of_the_next_layer(self, write_files):
+        write_files(Letters().output().path, {"a.txt": b"one two", "a-b.txt": b"three"})
+        Words().run()
+        assert [(item.key, word) for item, word in Words().items()] == [
+            ("a-b/0", "three"),
+            ("a/0", "one"),
+            ("a/1", "two"),
+        ]
+
+    def test_an_iterator_that_dies_half_way_leaves_no_output(self, write_files, monkeypatch):
+        monkeypatch.setenv("LUISY_DIR_MAX_ERRORS", "1")
+        write_files(Letters().output().path, {"a.txt": b"one fail", "b.txt": b"fine"})
+        Words().run()
+        assert files_below(Words().output().path) == ["b/0.txt"]
+
+    @pytest.mark.parametrize("key", ["../x", "/x", "", "a//b", ".hidden", "a\0b", "x" * 300])
+    def test_a_key_that_leads_elsewhere_fails_the_item(self, write_files, key):
+        @luisy.interim
+        @luisy.requires(Letters)
+        @luisy.directory_task(".txt", engine="serial")
+        def escaping(text):
+            yield luisy.Output(text, key=key)
+
+        write_files(Letters().output().path, {"a.txt": b"one"})
+        with pytest.raises(errors.ItemsFailedError, match="cannot be the key of an output"):
+            escaping().run()
+
+    def test_two_outputs_of_one_name_fail_the_item(self, write_files):
+        @luisy.interim
+        @luisy.requires(Letters)
+        @luisy.directory_task(".txt", engine="serial")
+        def twice(text):
+            yield luisy.Output(text, key="same")
+            yield luisy.Output(text, key="same")
+
+        write_files(Letters().output().path, {"a.txt": b"one"})
+        with pytest.raises(errors.ItemsFailedError, match="another output has that name"):
+            twice().run()
+
+    def test_an_output_may_have_a_format_of_its_own(self, write_files):
+        @luisy.interim
+        @luisy.requires(Letters)
+        @luisy.directory_task(".txt", engine="serial")
+        def described(text):
+            yield luisy.Output(text)
+            yield luisy.Output({"length": len(text)}, key="facts", suffix=".json")
+
+        write_files(Letters().output().path, {"a.txt": b"one"})
+        described().run()
+        assert files_below(described().output().path) == ["a.txt", "a/facts.json"]
+
+    def test_a_list_of_outputs_is_refused_with_advice(self, write_files):
+        @luisy.interim
+        @luisy.requires(Letters)
+        @luisy.directory_task(".txt", engine="serial")
+        def listed(text):
+            return [luisy.Output(text)]
+
+        write_files(Letters().output().path, {"a.txt": b"one"})
+        with pytest.raises(errors.ItemsFailedError, match="Yield them one by one"):
+            listed().run()
+
+
+class TestJoins:
+    def test_directories_are_joined_by_key_and_by_name(self, write_files):
+        write_files(Letters().output().path, {"a.txt": b"fine", "b.txt": b"reject"})
+        Upper().run()
+        Strict().run()
+        Joined().run()
+        assert list(Joined().read()) == [["FINE", "fine"]]
+
+    def test_keys_without_a_match_are_rejected_with_a_reason(self, write_files):
+        write_files(Letters().output().path, {"a.txt": b"fine", "b.txt": b"reject"})
+        Upper().run()
+        Strict().run()
+        Joined().run()
+        report = Joined().report()
+        assert report["status"].to_dict() == {"a": "written", "b": "rejected"}
+        assert report.loc["b", "reason"] == "no item of this key in words"
+
+    def test_directories_in_order_are_arguments_in_order(self, write_files):
+        @luisy.final
+        @luisy.requires(Strict, Upper)
+        @luisy.directory_task(".json", engine="serial")
+        def ordered(one, two):
+            return [one, two]
+
+        write_files(Letters().output().path, {"a.txt": b"fine"})
+        Upper().run()
+        Strict().run()
+        ordered().run()
+        assert list(ordered().read()) == [["fine", "FINE"]]
+
+    def test_a_process_that_does_not_fit_is_an_error_before_any_work(self, letters):
+        @luisy.interim
+        @luisy.requires(Letters)
+        @luisy.directory_task(".txt", engine="serial")
+        def two_arguments(one, two):
+            return one
+
+        with pytest.raises(errors.DefinitionError, match="missing a required argument: 'two'"):
+            two_arguments().run()
+
+    def test_a_required_task_that_is_no_directory_is_not_joined_but_counts(self, letters, working_dir):
+        Model(path=str(working_dir / "model")).run()
+        task = WithModel(path=str(working_dir / "model"))
+        task.run()
+        assert next(task.read()) == "alpha by model 1"
+        (working_dir / "model").write_text("2")
+        assert not task.complete()
+
+
+class Model(luigi.Task):
+    path = luigi.Parameter()
+
+    def output(self):
+        return luigi.LocalTarget(self.path)
+
+    def run(self):
+        with self.output().open("w") as file:
+            file.write("1")
+
+
+@luisy.interim
+@luisy.requires(letters=Letters, model=Model)
+@luisy.directory_output(".txt", engine="serial")
+class WithModel(luisy.DirectoryTask):
+    def setup(self):
+        with self.input()["model"].open() as file:
+            self.model = file.read()
+
+    def process(self, letters):
+        return f"{letters} by model {self.model}"
+
+
+class TestKeyCollisions:
+    def test_two_files_that_the_reader_takes_are_an_error_before_any_work(self, write_files, working_dir):
+        write_files(Letters().output().path, {"a.1.txt": b"", "a.2.txt": b"", "x.txt": b""})
+
+        @luisy.make_directory_output(lambda path: path)
+        @luisy.raw
+        class Anything(luisy.ExternalTask):
+            def get_folder_name(self):
+                return "anything"
+
+        @luisy.interim
+        @luisy.requires(Anything)
+        @luisy.directory_task(".txt", engine="serial")
+        def copied(path):
+            return path
+
+        Anything.project_name = copied.project_name = "p"
+        write_files(Anything().output().path, {"x/a.png": b"", "x/a.jpg": b""})
+        with pytest.raises(errors.KeyCollisionError, match=r"'x/a.jpg' and 'x/a.png' would both be written as 'x/a'"):
+            copied().run()
+        assert not os.path.exists(copied().get_outdir())
+
+    def test_files_that_the_reader_skips_may_share_a_key(self, write_files):
+        write_files(Letters().output().path, {"a.txt": b"one", "a.json": b"{}", "b.json": b"{}", "b.txt": b"two"})
+        Upper().run()
+        assert list(Upper().read()) == ["ONE", "TWO"]
+        statuses = {entry.key: entry.status for entry in Upper().output().manifest().entries()}
+        assert statuses == {"a": "written", "a.json": "skipped", "b": "written", "b.json": "skipped"}
+        assert Upper().complete()
+
+    def test_an_output_that_would_be_a_folder_of_another_is_an_error_before_any_work(self, write_files):
+        write_files(Letters().output().path, {"a.txt": b"one", "a.txt.d/b.txt": b"", "c.txt": b""})
+        os.rename(os.path.join(Letters().output().path, "a.txt.d"), os.path.join(Letters().output().path, "c.txt.d"))
+        write_files(Letters().output().path, {"e.txt/f.txt": b"two", "e.md": b""})
+        os.rename(os.path.join(Letters().output().path, "e.md"), os.path.join(Letters().output().path, "e.text"))
+        with pytest.raises(errors.KeyCollisionError, match=r"'e.txt/f' would be written into a folder 'e.txt'"):
+            Upper().run()
+        assert not os.path.exists(Upper().get_outdir())
+
+
+class TestMissingInput:
+    def test_a_missing_raw_folder(self, caplog):
+        assert not Letters().complete()
+        with pytest.raises(errors.MissingInputError, match="Letters"):
+            Upper().run()
+        with pytest.raises(errors.MissingInputError, match="Is the path right"):
+            Upper().plan()
+
+    def test_an_empty_raw_folder(self):
+        os.makedirs(Letters().output().path)
+        assert not Letters().complete()
+        with pytest.raises(errors.MissingInputError):
+            Upper().run()
+
+    def test_a_folder_in_which_the_reader_skips_everything(self, write_files):
+        write_files(Letters().output().path, {"a.md": b"", "b.md": b""})
+        with pytest.raises(errors.MissingInputError, match="skipped every file"):
+            Upper().run()
+        assert not os.path.exists(Upper().output().path)
+
+    def test_unless_that_is_allowed(self, write_files, monkeypatch):
+        monkeypatch.setenv("LUISY_DIR_ON_EMPTY", "allow")
+        write_files(Letters().output().path, {"a.md": b"", "b.md": b""})
+        Upper().run()
+        assert Upper().complete()
+
+    def test_a_required_directory_that_was_not_published(self, letters):
+        with pytest.raises(errors.MissingInputError, match="Upper"):
+            length().run()
+        with pytest.raises(errors.MissingInputError, match="Run its task first"):
+            list(Upper().read())
+
+    def test_a_task_that_requires_no_directory(self):
+        @luisy.directory_task(".txt", engine="serial")
+        def lonely(text):
+            return text
+
+        with pytest.raises(errors.DefinitionError, match="requires no directory"):
+            lonely().run()
+
+
+class TestWhatLiesThere:
+    @pytest.mark.parametrize("what", ["file", "symlink", "dangling", "empty", "foreign"])
+    def test_what_is_not_ours_is_refused_and_left_as_it_is(self, letters, what, working_dir):
+        path = Upper().output().path
+        os.makedirs(os.path.dirname(path))
+        if what == "file":
+            (working_dir / "pipelines" / "interim" / "Upper").write_text("mine")
+        elif what == "symlink":
+            os.symlink(working_dir, path)
+        elif what == "dangling":
+            os.symlink("/nowhere", path)
+        else:
+            os.mkdir(path)
+            if what == "foreign":
+                (working_dir / "pipelines" / "interim" / "Upper" / "a.txt").write_text("mine")
+        with pytest.raises(errors.ForeignDirectoryError, match="Move it away"):
+            Upper().run()
+        assert os.path.lexists(path)
+        assert not os.path.exists(staging_of(path))
+
+    def test_a_directory_of_another_task_is_refused(self, letters, monkeypatch):
+        Upper().run()
+        monkeypatch.setattr(Strict, "get_folder_name", lambda self: "Upper")
+        assert not Strict().complete()
+        with pytest.raises(errors.ForeignDirectoryError, match="was published by Upper"):
+            Strict().run()
+
+    def test_remove_refuses_what_is_not_ours(self, letters):
+        os.makedirs(Upper().output().path)
+        with pytest.raises(errors.ForeignDirectoryError):
+            Upper().output().remove()
+        with pytest.raises(errors.ForeignDirectoryError):
+            Letters().output().remove()
+
+    def test_a_run_on_a_busy_directory_fails_at_once(self, letters):
+        from luisy_dir.transaction import Transaction
+
+        with Transaction(Upper().output().path, "0" * 32), pytest.raises(errors.BusyError, match="Another run"):
+            Upper().run()
+        Upper().run()
+        assert Upper().complete()
+
+
+class TestParameters:
+    def test_values_are_part_of_the_folder(self):
+        assert os.path.basename(Slow(seconds=0.5).output().path) == "Slow_seconds=0.5"
+
+    def test_values_that_would_not_fit_a_folder_become_a_hash(self):
+        @luisy.directory_task(".txt", params={"label": luigi.Parameter()})
+        def labelled(text, label):
+            return text
+
+        names = {os.path.basename(labelled(label=label).output().path) for label in ("a/b", "a b", "x" * 50, "", "ok")}
+        assert "labelled_label=ok" in names
+        assert len(names) == 5
+        assert all(name.startswith("labelled-") and len(name) == 19 for name in names - {"labelled_label=ok"})
+
+    def test_insignificant_ones_change_nothing(self):
+        assert Slow(traces="/x").output().path == Slow().output().path
+
+    def test_private_values_are_in_no_file(self, letters):
+        task = Secret(password="hunter2")
+        task.run()
+        for path in _everything_below(task.output().path):
+            with open(path, "rb") as file:
+                assert b"hunter2" not in file.read()
+
+    def test_the_function_form_gets_them_as_arguments(self, letters):
+        @luisy.interim
+        @luisy.requires(Letters)
+        @luisy.directory_task(".txt", engine="serial", params={"times": luigi.IntParameter(default=2)})
+        def repeated(text, times):
+            return text * times
+
+        repeated(times=3).run()
+        assert next(repeated(times=3).read()) == "alphaalphaalpha"
+
+
+class TestSetup:
+    def test_it_runs_once_in_each_worker_on_a_copy(self, letters):
+        SetUpOnce().run()
+        assert {calls for calls, _ in SetUpOnce().read()} == {1}
+        assert not hasattr(SetUpOnce(), "copy")
+
+    def test_one_that_raises_is_no_fault_of_the_items(self, letters, monkeypatch):
+        def setup(self):
+            raise OSError("no model")
+
+        monkeypatch.setattr(SetUpOnce, "setup", setup)
+        monkeypatch.setattr(SetUpOnce, "engine", "serial", raising=False)
+        with pytest.raises(errors.SetupError, match="setup raised OSError: no model"):
+            SetUpOnce().run()
+        assert not os.path.exists(staging_of(SetUpOnce().output().path))
+
+    def test_the_function_form_gets_its_result_as_state(self, letters):
+        @luisy.interim
+        @luisy.requires(Letters)
+        @luisy.directory_task(".txt", engine="serial", setup=lambda: {"greeting": "hello "})
+        def greeted(text, state):
+            return state["greeting"] + text
+
+        greeted().run()
+        assert next(greeted().read()) == "hello alpha"
+
+
+class TestDefinitions:
+    """What cannot work is an error where the mistake is made."""
+
+    def test_no_process(self):
+        @luisy.directory_output(".npy")
+        class Idle(luisy.DirectoryTask):
+            pass
+
+        with pytest.raises(errors.DefinitionError, match="no method process"):
+            Idle()
+
+    def test_no_format(self):
+        class Formless(luisy.DirectoryTask):
+            def process(self, data):
+                return data
+
+        with pytest.raises(errors.DefinitionError, match="no format"):
+            Formless()
+
+    def test_no_reader(self):
+        class Readerless(luisy.ExternalTask):
+            def get_folder_name(self):
+                return "x"
+
+        with pytest.raises(errors.DefinitionError, match="make_directory_output"):
+            Readerless().output()
+
+    def test_an_abstract_base_may_be_incomplete(self):
+        class Base(luisy.DirectoryTask):
+            pass
+
+        @luisy.directory_output(".npy")
+        class Complete(Base):
+            def process(self, data):
+                return data
+
+        assert Complete().output().path.endswith("Complete")
+
+
+def test_a_task_survives_pickling_with_the_settings_of_its_process(letters):
+    task = Upper()
+    assert pickle.loads(pickle.dumps(task)) is task
+    assert pickle.loads(pickle.dumps(length())) is length()
+
+
+def test_bulk_complete_works(letters):
+    Slow(seconds=0.0).run()
+    assert Slow.bulk_complete([0.0, 1.0]) == [0.0]
+
+
+def test_the_class_form_and_the_function_form_give_the_same_answer(letters):
+    @luisy.interim
+    @luisy.requires(Letters)
+    @luisy.directory_task(".txt", engine="serial")
+    def upper(text):
+        return text.upper()
+
+    upper().run()
+    Upper().run()
+    assert [(item.key, text) for item, text in upper().items()] == [(item.key, text) for item, text in Upper().items()]
+
+
+def test_the_manifest_is_plain_json_lines(letters):
+    Upper().run()
+    with open(Upper().output().manifest().path) as file:
+        entries = [json.loads(line) for line in file]
+    assert [entry["key"] for entry in entries] == ["a", "b", "nested/c", "readme"]
