@@ -31,8 +31,9 @@ def map_unordered(
     """Yield ``function(thing)`` for every thing, in the order in which chunks are finished.
 
     Things are sent in chunks whose size follows the measured time per thing. At most two chunks a worker are under
-    way, so that neither things nor results pile up. Closing the generator cancels what has not begun and waits for
-    what has: afterwards no worker touches anything any more. So always close it: ``with closing(map_unordered(...))``.
+    way, so that neither things nor results pile up; those that are finished at the same time come in the order in
+    which they were sent. Closing the generator cancels what has not begun and waits for what has: afterwards no worker
+    touches anything any more. So always close it: ``with closing(map_unordered(...))``.
 
     Parameters
     ----------
@@ -61,15 +62,17 @@ def map_unordered(
     source = iter(things)
     size = _ChunkSize()
     send = _sender(executor, function)
-    pending: set[Future[Any]] = set()
+    pending: list[Future[Any]] = []
     try:
         while True:
             while len(pending) < 2 * workers and (chunk := list(islice(source, size.next))):
-                pending.add(send(chunk))
+                pending.append(send(chunk))
             if not pending:
                 return
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            for future in done:
+            done = wait(pending, return_when=FIRST_COMPLETED).done
+            finished = [future for future in pending if future in done]
+            pending = [future for future in pending if future not in done]
+            for future in finished:
                 seconds, results = _received(future.result())
                 size.learn(seconds, len(results))
                 yield from results
@@ -137,7 +140,7 @@ def _received(answer: Any) -> tuple[float, list[Any]]:
     return received
 
 
-def _drain(executor: Executor, pending: set[Future[Any]]) -> None:
+def _drain(executor: Executor, pending: list[Future[Any]]) -> None:
     """Cancel what has not begun and wait for what has; interrupted while waiting, kill the workers."""
     running = {future for future in pending if not future.cancel()}
     try:

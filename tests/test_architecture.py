@@ -1,0 +1,170 @@
+"""The floors of the house: this table is the diagram, and every import is held against it."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+
+import pytest
+
+import luisy_dir
+
+PACKAGE = os.path.dirname(luisy_dir.__file__)
+LUIGI_FROM = 5  # the lowest floor of the rim
+FLOORS = {
+    "errors": 0,
+    "storage.system": 0,
+    "storage": 0,
+    "item": 1,
+    "formats": 1,
+    "fingerprint": 1,
+    "engines": 1,
+    "storage.local": 1,
+    "keys": 2,
+    "manifest": 2,
+    "policy": 2,
+    "plan": 3,
+    "transaction": 3,
+    "step": 3,
+    "report": 3,
+    "runner": 4,
+    "settings": 5,
+    "targets": 5,
+    "progress": 5,
+    "invocation": 5,
+    "inputs": 6,
+    "tasks": 7,
+    "decorators": 8,
+    "__init__": 9,
+}
+# Loaded inside the functions that need them, because a worker or a command line should not wait for them.
+LATE = {"pandas", "skimage", "imageio", "tifffile", "numpy", "distributed", "fsspec", "scipy"}
+# Calls that change what a reader may believe.
+DURABLE = re.compile(
+    r"\b(?:os|shutil)\.(?:rename|replace|link|symlink|unlink|remove|rmdir|mkdir|makedirs|fsync|rmtree)"
+)
+
+
+def sources():
+    """Every module's name below the package and its text."""
+    for parent, _, names in os.walk(PACKAGE):
+        for name in sorted(names):
+            if name.endswith(".py"):
+                path = os.path.join(parent, name)
+                module = os.path.relpath(path, PACKAGE)[: -len(".py")].replace(os.sep, ".")
+                with open(path) as file:
+                    yield module.removesuffix(".__init__"), file.read()
+
+
+SOURCES = dict(sources())
+
+
+def part_of(module):
+    """The name under which the table knows a module."""
+    return module if module in FLOORS else module.partition(".")[0]
+
+
+def imports(source):
+    """Modules that a source imports, and whether it does so at its top."""
+    tree = ast.parse(source)
+    at_top = set(ast.walk(ast.Module([node for node in tree.body if not isinstance(node, ast.FunctionDef)], [])))
+    inside = {
+        node
+        for function in ast.walk(tree)
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+        for node in ast.walk(function)
+    }
+    for_types = {node for branch in tree.body if _is_type_checking(branch) for node in ast.walk(branch)}
+    for node in ast.walk(tree):
+        is_at_top = node in at_top and node not in inside and node not in for_types
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, is_at_top) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            known = [name for name in names if name.removeprefix("luisy_dir.") in SOURCES]
+            yield from ((name, is_at_top) for name in known or [node.module])
+
+
+def _is_type_checking(node):
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def violations(module, source):
+    """What is wrong with the imports of one module, in words."""
+    mine = part_of(module)
+    for name, is_at_top in imports(source):
+        top = name.partition(".")[0]
+        if top == "luigi" and FLOORS[mine] < LUIGI_FROM:
+            yield f"{module} imports {name} below the rim"
+        if top in LATE and is_at_top:
+            yield f"{module} imports {name} at its top"
+        if top != "luisy_dir" or name == "luisy_dir":
+            continue
+        theirs = part_of(name.removeprefix("luisy_dir."))
+        if theirs != mine and FLOORS[theirs] >= FLOORS[mine] and mine != "__init__":
+            yield f"{module} (floor {FLOORS[mine]}) imports {name} (floor {FLOORS[theirs]})"
+
+
+def test_every_module_has_a_floor():
+    assert {part_of(module) for module in SOURCES} == set(FLOORS)
+
+
+@pytest.mark.parametrize("module", sorted(SOURCES))
+def test_a_module_imports_from_lower_floors_only(module):
+    assert list(violations(module, SOURCES[module])) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "word"),
+    [
+        ("plan", "from luisy_dir.runner import run", "floor 4"),
+        ("plan", "from luisy_dir import tasks", "floor 7"),
+        ("plan", "from luisy_dir.transaction import Transaction", "floor 3"),
+        ("item", "import luigi.task", "below the rim"),
+        ("report", "import pandas as pd", "at its top"),
+        ("errors", "def f():\n    from luisy_dir.storage import local", "floor 1"),
+    ],
+)
+def test_an_import_that_breaks_the_rules_is_found(module, line, word):
+    """The check can fail: a planted import is named."""
+    found = list(violations(module, f"{SOURCES[module]}\n{line}\n"))
+    assert len(found) == 1
+    assert word in found[0]
+
+
+@pytest.mark.parametrize("module", sorted(SOURCES))
+def test_only_the_storage_changes_what_a_reader_may_believe(module):
+    if module != "storage.system":
+        assert DURABLE.findall(SOURCES[module]) == []
+
+
+def test_the_operating_system_is_always_reached_through_the_one_door():
+    """By ``system.rename(...)``, never by name: so a test can replace the one module."""
+    for module, source in SOURCES.items():
+        assert "from luisy_dir.storage.system import" not in source, module
+
+
+def test_there_is_no_drawer():
+    drawers = {"utils", "util", "base", "core", "common", "helpers", "misc"}
+    assert {part.rpartition(".")[2] for part in SOURCES} & drawers == set()
+
+
+@pytest.mark.parametrize("module", sorted(SOURCES))
+def test_the_first_line_says_what_a_module_is(module):
+    docstring = ast.get_docstring(ast.parse(SOURCES[module]))
+    assert docstring
+    assert docstring.splitlines()[0].endswith((".", ":"))
+
+
+def test_the_drawing_in_the_docs_shows_the_same_floors():
+    page = os.path.join(os.path.dirname(PACKAGE), "docs", "explanation", "architecture.md")
+    with open(page) as file:
+        drawing = re.findall(r"^ (\d)  (.*?)(?:   {2,}|$)(.*)$", file.read(), flags=re.MULTILINE)
+    drawn = {}
+    for floor, first, rest in drawing:
+        for name in re.findall(r"[a-z_.]+", first + " " + rest.split("  ")[0] if floor in "123" else first):
+            drawn.setdefault(name, int(floor))
+    for name, floor in FLOORS.items():
+        if name != "storage":
+            assert drawn.get(name) == floor, name

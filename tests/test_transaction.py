@@ -1,0 +1,228 @@
+"""A transaction: all or nothing, whatever ends it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from datetime import UTC, datetime
+
+import pytest
+from conftest import files_below
+
+from luisy_dir import errors
+from luisy_dir.item import Source
+from luisy_dir.manifest import Entry, Journal, OutputFile, encode_entry, read_manifest
+from luisy_dir.storage import local, system
+from luisy_dir.transaction import Facts, Transaction, entries_in_staging, staging_of, withdraw
+
+FACTS = Facts("Task", {}, "final", "f" * 32, {}, "serial", 1, {}, ("raw",))
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return str(tmp_path / "layer" / "Task")
+
+
+def write_item(transaction, key, content=b"data"):
+    """Do what a worker does: write an output, append the entry to a journal, and answer with it."""
+    digest, state = local.write_new(transaction.files, key + ".bin", lambda file: file.write(content))
+    entry = Entry(
+        key=key,
+        sources=(Source("raw", key + ".png", 1, 1, "0" * 32),),
+        status="written",
+        outputs=(OutputFile(key + ".bin", state.st_size, state.st_mtime_ns, digest),),
+        meta={},
+        error=None,
+        attempts=1,
+        seconds=0.0,
+        started=datetime.now(UTC),
+        worker="w",
+        seed=None,
+    )
+    line = encode_entry(entry)
+    journal = Journal(os.path.join(transaction.run, "journal-w"))
+    journal.append(line)
+    journal.close()
+    return transaction.collect(line)
+
+
+def test_what_was_committed_is_there_with_its_manifest_and_nothing_beside_it(directory):
+    with Transaction(directory, "f" * 32) as transaction:
+        write_item(transaction, "b/1")
+        write_item(transaction, "a")
+        assert not os.path.exists(directory)
+        transaction.commit(FACTS)
+
+    assert files_below(directory) == ["a.bin", "b/1.bin"]
+    manifest = read_manifest(directory)
+    assert [entry.key for entry in manifest.entries()] == ["a", "b/1"]
+    assert manifest.record.counts == {"written": 2, "skipped": 0, "rejected": 0, "failed": 0}
+    assert os.listdir(os.path.dirname(directory)) == ["Task"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_whatever_ends_the_block_nothing_is_visible_and_the_entries_are_kept(directory, error):
+    with pytest.raises(error), Transaction(directory, "f" * 32) as transaction:
+        write_item(transaction, "a")
+        raise error
+    assert not os.path.exists(directory)
+    assert [entry.key for entry in entries_in_staging(directory)] == ["a"]
+
+
+def test_a_run_without_an_entry_leaves_nothing(directory):
+    with pytest.raises(ValueError, match="x"), Transaction(directory, "f" * 32):
+        raise ValueError("x")
+    assert os.listdir(os.path.dirname(directory)) == []
+
+
+def test_the_next_run_removes_what_an_abandoned_one_left(directory):
+    with pytest.raises(ValueError, match="x"), Transaction(directory, "f" * 32) as transaction:
+        write_item(transaction, "a")
+        raise ValueError("x")
+    with Transaction(directory, "f" * 32) as transaction:
+        write_item(transaction, "a", b"other")
+        transaction.commit(FACTS)
+    assert os.listdir(os.path.dirname(directory)) == ["Task"]
+    with open(os.path.join(directory, "a.bin"), "rb") as file:
+        assert file.read() == b"other"
+
+
+def test_what_no_entry_speaks_of_is_not_published(directory):
+    """Such as the half-written output of a worker that was killed."""
+    with Transaction(directory, "f" * 32) as transaction:
+        write_item(transaction, "a")
+        local.write_new(transaction.files, "half.bin", lambda file: file.write(b"ha"))
+        transaction.commit(FACTS)
+    assert files_below(directory) == ["a.bin"]
+
+
+def test_an_output_that_is_gone_is_never_published(directory):
+    with pytest.raises(errors.StorageError, match=r"'a\.bin'"), Transaction(directory, "f" * 32) as transaction:
+        write_item(transaction, "a")
+        write_item(transaction, "b")
+        os.remove(os.path.join(transaction.files, "a.bin"))
+        transaction.commit(FACTS)
+    assert not os.path.exists(directory)
+
+
+def test_a_run_whose_staging_was_taken_away_does_not_bring_it_back(directory):
+    """A renamed run directory fences its former owner: he gets an error and writes nowhere."""
+    with pytest.raises(FileNotFoundError), Transaction(directory, "f" * 32) as transaction:
+        os.rename(transaction.run, transaction.run + "-adopted")
+        local.write_new(transaction.files, "nested/a.bin", lambda file: file.write(b""))
+    assert not os.path.exists(transaction.run)
+
+
+def test_two_entries_of_one_key_are_refused(directory):
+    with pytest.raises(errors.KeyCollisionError), Transaction(directory, "f" * 32) as transaction:
+        entry = write_item(transaction, "a")
+        transaction.collect(encode_entry(entry))
+
+
+def test_a_second_transaction_on_one_directory_is_busy_at_once(directory):
+    with Transaction(directory, "f" * 32) as first:
+        with pytest.raises(errors.BusyError), Transaction(directory, "f" * 32):
+            pass
+        assert os.path.isdir(first.files)
+    with Transaction(directory, "f" * 32):
+        pass
+
+
+def test_what_appears_meanwhile_is_not_replaced(directory):
+    with pytest.raises(errors.ForeignDirectoryError, match="appeared"), Transaction(directory, "f" * 32) as transaction:
+        write_item(transaction, "a")
+        os.mkdir(directory)
+        transaction.commit(FACTS)
+    assert os.listdir(directory) == []
+
+
+def test_a_directory_that_is_published_already_is_not_published_again(directory):
+    with Transaction(directory, "f" * 32) as transaction:
+        write_item(transaction, "a")
+        transaction.commit(FACTS)
+    with pytest.raises(errors.StaleDirectoryError), Transaction(directory, "f" * 32):
+        pass
+    assert os.listdir(os.path.dirname(directory)) == ["Task"]
+
+
+@pytest.mark.parametrize("call", ["syncfs", "fsync", "rename_noreplace"])
+def test_a_disk_that_fails_at_the_end_publishes_nothing(directory, monkeypatch, call):
+    def fail(*arguments):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with pytest.raises(OSError, match="Input/output error"), Transaction(directory, "f" * 32) as transaction:
+        write_item(transaction, "a")
+        monkeypatch.setattr(system, call, fail)
+        transaction.commit(FACTS)
+    assert not os.path.exists(directory)
+
+
+def test_a_failed_sync_poisons_the_staging(directory, monkeypatch):
+    """A second sync would say that all is well, and the files would be lost all the same."""
+
+    def fail(descriptor):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with pytest.raises(errors.StorageError), Transaction(directory, "f" * 32) as transaction:
+        write_item(transaction, "a")
+        monkeypatch.setattr(system, "syncfs", fail)
+        transaction.commit(FACTS)
+    assert [name[:4] for name in os.listdir(staging_of(directory))] == ["bad-"]
+    assert entries_in_staging(directory) == []
+
+
+def test_durability_none_syncs_nothing_and_commit_does_so_before_the_rename(directory, monkeypatch):
+    calls = []
+    for name in ("syncfs", "fsync", "rename_noreplace"):
+        original = getattr(system, name)
+        monkeypatch.setattr(
+            system, name, lambda *arguments, name=name, original=original: (calls.append(name), original(*arguments))
+        )
+    with Transaction(directory, "f" * 32, durability="none") as transaction:
+        transaction.commit(FACTS)
+    assert calls == ["rename_noreplace"]
+    withdraw(directory)
+    calls.clear()
+    with Transaction(directory, "f" * 32) as transaction:
+        transaction.commit(FACTS)
+    assert calls[0] == "syncfs"
+    assert calls[-2:] == ["rename_noreplace", "fsync"]
+
+
+def test_without_a_rename_that_does_not_replace_the_place_is_looked_at_first(directory, monkeypatch):
+    def unsupported(source, target):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(system, "rename_noreplace", unsupported)
+    with Transaction(directory, "f" * 32) as transaction:
+        write_item(transaction, "a")
+        transaction.commit(FACTS)
+    assert files_below(directory) == ["a.bin"]
+
+
+def test_without_syncfs_everything_is_synced(directory, monkeypatch):
+    def unsupported(descriptor):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    synced = []
+    monkeypatch.setattr(system, "syncfs", unsupported)
+    monkeypatch.setattr(system, "sync", lambda: synced.append(True))
+    with Transaction(directory, "f" * 32) as transaction:
+        transaction.commit(FACTS)
+    assert synced == [True]
+
+
+def test_withdrawing_leaves_nothing(directory):
+    with Transaction(directory, "f" * 32) as transaction:
+        write_item(transaction, "a")
+        transaction.commit(FACTS)
+    withdraw(directory)
+    assert os.listdir(os.path.dirname(directory)) == []
+
+
+def test_a_directory_on_which_a_run_works_is_not_withdrawn(directory):
+    os.makedirs(os.path.dirname(directory))
+    with Transaction(directory, "f" * 32) as transaction:
+        with pytest.raises(errors.BusyError):
+            withdraw(directory)
+        assert os.path.isdir(transaction.files)
