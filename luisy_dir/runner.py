@@ -106,7 +106,14 @@ class _Budget:
             self._first.append(entry)
             self._cause = self._cause or exception
         if self._failed > self._allowed:
-            raise self._over() from self._cause
+            raise self._over() from self._told_cause()
+
+    def _told_cause(self) -> BaseException | None:
+        """The first item's exception; from another process it comes without its traceback, so that is added."""
+        failure = self._first[0].error
+        if self._cause is not None and self._cause.__traceback__ is None and failure and failure.traceback:
+            self._cause.add_note(f"In the worker:\n{failure.traceback}")
+        return self._cause
 
     def _over(self) -> ItemsFailedError:
         named = textwrap.indent("\n".join(f"{entry.key}: {_reason(entry)}" for entry in self._first), "  ")

@@ -28,7 +28,7 @@ from luisy_dir.errors import (
     SetupError,
     StorageError,
 )
-from luisy_dir.formats import Format, registered_formats
+from luisy_dir.formats import Format, registered_formats, write_npy
 from luisy_dir.item import Item, Source, check_key, decode_item
 from luisy_dir.manifest import Entry, Failure, Journal, OutputFile, Status, clean_meta, encode_entry
 from luisy_dir.storage import local, system
@@ -261,7 +261,7 @@ class _Attempt:
         except _NotWritten as verdict:
             return self._undo(item, verdict.status, _why(verdict.message))
         except Reject as verdict:
-            return self._undo(item, "rejected", Failure("Reject", _valid(verdict.reason)))
+            return self._undo(item, "rejected", Failure("Reject", _valid(str(verdict.reason))))
         except StorageError:
             self._remove_outputs()
             raise
@@ -338,7 +338,7 @@ class _Attempt:
             if error.errno not in _DISK_ERRORS and local.exists(self._files):
                 raise
             raise StorageError(error.errno, f"{path!r} cannot be written: {error.strerror}. {_DISK_ADVICE}") from error
-        shape, dtype, offset = _array_facts(output.data, suffix, state.st_size)
+        shape, dtype, offset = _array_facts(output.data, format, state.st_size)
         self.outputs.append(OutputFile(path, state.st_size, state.st_mtime_ns, digest, shape, dtype, offset))
 
     def _remove_outputs(self) -> None:
@@ -421,11 +421,11 @@ def _why(message: str) -> Failure | None:
     return Failure("Reject", message) if message else None
 
 
-def _array_facts(data: Any, suffix: str, size: int) -> tuple[tuple[int, ...] | None, str | None, int | None]:
+def _array_facts(data: Any, format: Format, size: int) -> tuple[tuple[int, ...] | None, str | None, int | None]:
     shape, dtype = getattr(data, "shape", None), getattr(data, "dtype", None)
     if not isinstance(shape, tuple) or dtype is None or not hasattr(dtype, "str"):
         return None, None, None
-    offset = size - data.nbytes if suffix == ".npy" else None
+    offset = size - data.nbytes if format.write is write_npy else None
     return tuple(map(int, shape)), str(dtype.str), offset
 
 
@@ -435,8 +435,15 @@ def _failure(error: BaseException) -> Failure:
     lines = traceback.StackSummary.from_list(frames[outer:]).format()
     text = "".join(lines) + "".join(traceback.format_exception_only(error)) if lines else ""
     return Failure(
-        type(error).__name__, _valid(str(error))[:_LONGEST_MESSAGE], _valid(text)[-_LONGEST_TRACEBACK:] or None
+        type(error).__name__, _valid(_message(error))[:_LONGEST_MESSAGE], _valid(text)[-_LONGEST_TRACEBACK:] or None
     )
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - an exception may break even here
+        return "(its message cannot be shown)"
 
 
 def _valid(text: str) -> str:
@@ -449,5 +456,5 @@ def _portable(error: BaseException) -> BaseException:
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # noqa: BLE001 - exceptions break in every imaginable way here
-        return RuntimeError(f"{type(error).__name__}: {error}")
+        return RuntimeError(f"{type(error).__name__}: {_message(error)}")
     return error

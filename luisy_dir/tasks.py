@@ -227,8 +227,8 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
         """
         if isinstance(multiprocessing.current_process(), TaskProcess):
             end_with_parent()
-        self._check_before_work()
         inputs = self._inputs()
+        self._check_before_work(inputs)
         if self.output().exists():
             self._check_up_to_date()
             return
@@ -327,18 +327,27 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
         methods = {"process": type(self).process, "setup": type(self).setup}
         return {name: of_function(method) for name, method in methods.items() if method is not DirectoryTask.setup}
 
-    def _check_before_work(self) -> None:
-        check_place(self.output().path)
-        manifest = read_manifest(self.output().path)
+    def _check_before_work(self, inputs: Inputs) -> None:
+        path = self.output().path
+        check_place(path)
+        for folder in inputs.folders.values():
+            if f"{path}/".startswith(f"{folder}/"):
+                raise DefinitionError(
+                    f"{self} would publish into {folder!r}, the directory that it reads from. "
+                    "Put it into another layer or folder."
+                )
+        self._check_mine(read_manifest(path))
+        for task in self.deps():
+            if not task.complete():
+                raise MissingInputError(f"{self} requires {task}, which is not complete. {_advice_on(task)}")
+
+    def _check_mine(self, manifest: Manifest | None) -> None:
         if manifest is not None and not self._is_mine(manifest):
             record = manifest.record
             raise ForeignDirectoryError(
                 f"{manifest.directory!r} was published by {record.task} with parameters {record.parameters}, not by "
                 f"{self}. Give one of the two another get_folder_name."
             )
-        for task in self.deps():
-            if not task.complete():
-                raise MissingInputError(f"{self} requires {task}, which is not complete. {_advice_on(task)}")
 
     def _check_up_to_date(self) -> None:
         plan = self.plan()

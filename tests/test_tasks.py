@@ -247,6 +247,14 @@ class TestBadItems:
         assert not os.path.exists(Strict().output().path)
         assert not Strict().complete()
 
+    def test_from_another_process_the_error_brings_its_traceback(self, write_files, monkeypatch):
+        monkeypatch.setenv("LUISY_DIR_ENGINE", "processes")
+        write_files(Letters().output().path, {"b.txt": b"fail now"})
+        with pytest.raises(errors.ItemsFailedError) as caught:
+            Strict().run()
+        assert "pipelines.py" in caught.value.__cause__.__notes__[0]
+        assert "luisy_dir/step.py" not in caught.value.__cause__.__notes__[0]
+
     def test_the_error_is_raised_from_the_items_own(self, write_files):
         write_files(Letters().output().path, {"b.txt": b"fail now"})
         with pytest.raises(errors.ItemsFailedError) as caught:
@@ -556,6 +564,12 @@ class TestWhatLiesThere:
         assert not Strict().complete()
         with pytest.raises(errors.ForeignDirectoryError, match="was published by Upper"):
             Strict().run()
+
+    def test_a_directory_below_its_own_input_is_refused(self, letters, monkeypatch):
+        """Its files would be inputs of the next run."""
+        monkeypatch.setattr(Upper, "get_outdir", lambda self: letters)
+        with pytest.raises(errors.DefinitionError, match="the directory that it reads from"):
+            Upper().run()
 
     def test_remove_refuses_what_is_not_ours(self, letters):
         os.makedirs(Upper().output().path)

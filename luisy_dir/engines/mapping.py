@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import cloudpickle
 
 from luisy_dir.engines.serial import SerialExecutor
+from luisy_dir.errors import DefinitionError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -94,7 +95,13 @@ class _ChunkSize:
 def _sender(executor: Executor, function: Callable[[T], R]) -> Callable[[list[T]], Future[Any]]:
     if isinstance(executor, (SerialExecutor, ThreadPoolExecutor)):
         return lambda chunk: executor.submit(_call, function, chunk)
-    blob = cloudpickle.dumps(function)
+    try:
+        blob = cloudpickle.dumps(function)
+    except Exception as error:
+        raise DefinitionError(
+            f"What a worker needs cannot be sent to it: {type(error).__name__}: {error}. Make it in setup, which runs "
+            "in the worker, or choose the engine 'threads'."
+        ) from error
     return lambda chunk: executor.submit(call_blob, blob, _pickled(chunk))
 
 

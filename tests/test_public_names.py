@@ -1,0 +1,52 @@
+"""The public names: what users import, pinned so that none comes or goes unnoticed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import luisy_dir
+
+NAMES = [
+    "DirectoryTask",
+    "ExternalTask",
+    "Format",
+    "Item",
+    "Output",
+    "Reject",
+    "directory_output",
+    "directory_task",
+    "final",
+    "interim",
+    "make_directory_output",
+    "raw",
+    "register_format",
+    "requires",
+    "set_working_dir",
+]
+
+
+def test_the_public_names_are_these():
+    assert luisy_dir.__all__ == NAMES
+    assert dir(luisy_dir) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_is_there_and_says_what_it_is(name):
+    value = getattr(luisy_dir, name)
+    assert value.__doc__
+    assert value.__name__ == name
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = luisy_dir.nothing
+
+
+def test_importing_the_package_alone_loads_nothing_else():
+    """What is asked for is imported when it is asked for."""
+    code = "import sys; before = set(sys.modules); import luisy_dir; print(len(set(sys.modules) - before))"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(answer.stdout) < 10
