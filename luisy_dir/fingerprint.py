@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import copy
 import functools
 import inspect
 import json
-import textwrap
+import linecache
+import os
+import sys
+import sysconfig
 import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -15,6 +19,8 @@ import xxhash
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 _OPAQUE = "opaque"
+_BUILTIN = "builtin"
+_INSTALLED = tuple(path + os.sep for path in {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
 
 class StateSum:
@@ -135,28 +141,46 @@ def _names_something_opaque(parts: Any) -> bool:
     return isinstance(parts, list) and any(map(_names_something_opaque, parts))
 
 
-def _describe(value: Any, seen: frozenset[int]) -> Any:  # noqa: PLR0911 - one line a kind
+def _describe(value: Any, seen: frozenset[int]) -> Any:
     if id(value) in seen:
         return "recursion"
-    seen |= {id(value)}
-    if isinstance(value, _PLAIN):
-        return [type(value).__name__, repr(value)]
-    if isinstance(value, (tuple, list)):
-        return [type(value).__name__, *(_describe(part, seen) for part in value)]
-    if isinstance(value, (set, frozenset)):
-        return [type(value).__name__, *sorted((_describe(part, seen) for part in value), key=json.dumps)]
-    if isinstance(value, Mapping):
-        pairs = [[_describe(key, seen), _describe(part, seen)] for key, part in value.items()]
-        return ["mapping", *sorted(pairs, key=json.dumps)]
-    if isinstance(value, functools.partial):
-        return ["partial", *(_describe(part, seen) for part in (value.func, value.args, value.keywords))]
-    if isinstance(value, types.MethodType):
-        return _describe(value.__func__, seen)
-    if isinstance(value, types.FunctionType):
-        return _describe_function(value, seen)
-    if isinstance(value, (types.BuiltinFunctionType, types.ModuleType, type, types.MethodDescriptorType)):
-        return f"builtin:{_name(value)}"
-    return _describe_object(value, seen)
+    if isinstance(value, types.FunctionType) and seen and _is_installed(value):
+        return f"{_BUILTIN}:{_name(value)}"
+    for kinds, describe in _DESCRIPTIONS:
+        if isinstance(value, kinds):
+            return describe(value, seen | {id(value)})
+    return _describe_object(value, seen | {id(value)})
+
+
+def _describe_each(values: Iterable[Any], seen: frozenset[int]) -> list[Any]:
+    return [type(values).__name__, *(_describe(value, seen) for value in values)]
+
+
+def _describe_set(values: Iterable[Any], seen: frozenset[int]) -> list[Any]:
+    return [type(values).__name__, *sorted((_describe(value, seen) for value in values), key=json.dumps)]
+
+
+def _describe_mapping(values: Mapping[Any, Any], seen: frozenset[int]) -> list[Any]:
+    pairs = [[_describe(key, seen), _describe(value, seen)] for key, value in values.items()]
+    return ["mapping", *sorted(pairs, key=json.dumps)]
+
+
+def _describe_partial(value: functools.partial[Any], seen: frozenset[int]) -> list[Any]:
+    return ["partial", *(_describe(part, seen) for part in (value.func, value.args, value.keywords))]
+
+
+def _describe_method(method: types.MethodType, seen: frozenset[int]) -> list[Any]:
+    return ["method", _describe(method.__func__, seen), _describe(method.__self__, seen)]
+
+
+def _describe_name(value: Any, seen: frozenset[int]) -> str:  # noqa: ARG001 - one of the descriptions
+    return f"{_BUILTIN if _is_installed(value) else _OPAQUE}:{_name(value)}"
+
+
+def _describe_builtin(function: types.BuiltinFunctionType, seen: frozenset[int]) -> Any:
+    owner = function.__self__
+    name = f"{_BUILTIN}:{_name(function)}"
+    return name if owner is None or isinstance(owner, types.ModuleType) else [name, _describe(owner, seen)]
 
 
 def _describe_function(function: types.FunctionType, seen: frozenset[int]) -> Any:
@@ -166,6 +190,15 @@ def _describe_function(function: types.FunctionType, seen: frozenset[int]) -> An
         "defaults": _describe([function.__defaults__, function.__kwdefaults__], seen),
         "closure": {name: _describe(_content(cell), seen) for name, cell in cells},
     }
+
+
+def _is_installed(value: Any) -> bool:
+    """Whether a thing comes with Python or from an installed package: its name stands for it."""
+    name = value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None)
+    path = getattr(sys.modules.get(str(name)), "__file__", None)
+    if path is None:
+        return name in sys.builtin_module_names or name in sys.stdlib_module_names
+    return str(path).startswith(_INSTALLED)
 
 
 def _content(cell: types.CellType) -> Any:
@@ -185,6 +218,19 @@ def _describe_object(value: Any, seen: frozenset[int]) -> Any:
     return f"{_OPAQUE}:{_name(type(value))}"
 
 
+_DESCRIPTIONS: tuple[tuple[Any, Callable[[Any, frozenset[int]], Any]], ...] = (
+    (_PLAIN, lambda value, _: [type(value).__name__, repr(value)]),
+    ((tuple, list), _describe_each),
+    ((set, frozenset), _describe_set),
+    (Mapping, _describe_mapping),
+    (functools.partial, _describe_partial),
+    (types.MethodType, _describe_method),
+    (types.FunctionType, _describe_function),
+    (types.BuiltinFunctionType, _describe_builtin),
+    ((types.ModuleType, type, types.MethodDescriptorType), _describe_name),
+)
+
+
 def _name(value: Any) -> str:
     module = getattr(value, "__module__", None)
     name = getattr(value, "__qualname__", getattr(value, "__name__", type(value).__qualname__))
@@ -193,37 +239,72 @@ def _name(value: Any) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _source(code: types.CodeType) -> str:
+    """The syntax tree of the definition that ``code`` was made from, or its byte code where that is not to be had."""
+    lines = "".join(linecache.getlines(code.co_filename))
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(code)))
-    except (OSError, TypeError, SyntaxError):
+        tree, compiled = _parsed(lines, code.co_filename)
+    except (SyntaxError, ValueError):
         return _byte_code(code)
-    node = _definition(tree, code.co_name)
-    return _byte_code(code) if node is None else ast.dump(_without_docstrings(node))
+    found = [node for node in ast.walk(tree) if _is_definition_of(node, code)]
+    if len(found) != 1 or not _is_among(code, compiled):  # or the file was edited since it was imported
+        return _byte_code(code)
+    return ast.dump(_without_docstrings(found[0]))
 
 
-def _definition(tree: ast.Module, name: str) -> ast.AST | None:
-    """The one definition of that name in ``tree``; the source of a lambda is the whole line that it stands on."""
-    if name == "<lambda>":
-        found: list[ast.AST] = [node for node in ast.walk(tree) if isinstance(node, ast.Lambda)]
-    else:
-        kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
-        found = [node for node in tree.body if isinstance(node, kinds) and node.name == name]
-    return found[0] if len(found) == 1 else None
+@functools.lru_cache(maxsize=64)
+def _parsed(source: str, filename: str) -> tuple[ast.Module, types.CodeType]:
+    return ast.parse(source), compile(source, filename, "exec", dont_inherit=True)
 
 
-def _without_docstrings(tree: ast.AST) -> ast.AST:
-    for node in ast.walk(tree):
+def _is_definition_of(node: ast.AST, code: types.CodeType) -> bool:
+    if isinstance(node, ast.Lambda):
+        return code.co_name == "<lambda>" and node.lineno == code.co_firstlineno and _spans(node.body, code)
+    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or node.name != code.co_name:
+        return False
+    return code.co_firstlineno == min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+
+
+def _spans(body: ast.expr, code: types.CodeType) -> bool:
+    """Whether the instructions of a lambda reach from the first to the last letter of ``body``, and no further."""
+    places = [place for place in code.co_positions() if None not in place and place[3]]
+    begins, ends = [(line, column) for line, _, column, _ in places], [(line, column) for _, line, _, column in places]
+    return bool(places) and (min(begins), max(ends)) == (
+        (body.lineno, body.col_offset),
+        (body.end_lineno, body.end_col_offset),
+    )
+
+
+def _is_among(code: types.CodeType, compiled: types.CodeType) -> bool:
+    """Whether ``code`` is what the source compiles to now."""
+    if (code.co_name, code.co_firstlineno) == (compiled.co_name, compiled.co_firstlineno):
+        return _byte_code(code) == _byte_code(compiled)
+    return any(_is_among(code, constant) for constant in compiled.co_consts if isinstance(constant, types.CodeType))
+
+
+def _without_docstrings(definition: ast.AST) -> ast.AST:
+    definition = copy.deepcopy(definition)
+    for node in ast.walk(definition):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             if ast.get_docstring(node, clean=False) is not None:
                 node.body = node.body[1:] or [ast.Pass()]
-            node.decorator_list = []
-    return tree
+            if node is definition:
+                node.decorator_list = []
+    return definition
 
 
 def _byte_code(code: types.CodeType) -> str:
     """The byte code of a function without source: stable within one version of Python."""
     constants = [_constant(constant) for constant in code.co_consts]
+    if _has_docstring(code):
+        constants[0] = ""
     return json.dumps(["bytecode", code.co_code.hex(), constants, list(code.co_names), list(code.co_varnames)])
+
+
+def _has_docstring(code: types.CodeType) -> bool:
+    flag: int | None = getattr(inspect, "CO_HAS_DOCSTRING", None)  # from Python 3.14 on
+    if flag is not None:
+        return bool(code.co_flags & flag)
+    return code.co_name != "<lambda>" and bool(code.co_consts) and isinstance(code.co_consts[0], str)
 
 
 def _constant(constant: Any) -> Any:

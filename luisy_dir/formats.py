@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
@@ -66,7 +67,7 @@ def write_npy(data: npt.ArrayLike, file: IO[bytes]) -> None:
     """Write an array in C order in NumPy's npy format; refuses object dtype."""
     import numpy as np
 
-    array = np.asarray(data)
+    array = np.asarray(_unmasked(data, ".npy"))
     if array.dtype.hasobject:
         raise TypeError(
             f"An array of dtype {array.dtype} cannot be written as .npy without pickle. "
@@ -79,8 +80,12 @@ def read_npz(path: str) -> dict[str, npt.NDArray[Any]]:
     """Read named arrays from NumPy's npz format; never unpickles."""
     import numpy as np
 
-    with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
+    arrays = {}
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.namelist():
+            with archive.open(member) as file:
+                arrays[member.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
+    return arrays
 
 
 def write_npz(data: dict[str, npt.ArrayLike], file: IO[bytes]) -> None:
@@ -89,11 +94,17 @@ def write_npz(data: dict[str, npt.ArrayLike], file: IO[bytes]) -> None:
 
     if not isinstance(data, dict):
         raise TypeError(f"A .npz file takes a dictionary of arrays, got {type(data).__name__}. Or choose '.npy'.")
-    arrays = {name: np.asarray(array) for name, array in data.items()}
+    arrays = {name: np.asarray(_unmasked(array, ".npz")) for name, array in data.items()}
+    wrong = [name for name in arrays if not isinstance(name, str) or "\0" in name]
+    if wrong:
+        raise TypeError(f"The names {wrong} cannot stand in a .npz file. Use text without null characters.")
     opaque = [name for name, array in arrays.items() if array.dtype.hasobject]
     if opaque:
         raise TypeError(f"The arrays {opaque} hold objects and cannot be written as .npz without pickle.")
-    np.savez(file, allow_pickle=False, **arrays)
+    with zipfile.ZipFile(file, "w") as archive:  # numpy.savez has arguments of its own, whose names arrays may have
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def read_pkl(path: str) -> Any:
@@ -145,30 +156,73 @@ def write_parquet(data: pd.DataFrame, file: IO[bytes]) -> None:
 
 
 def read_image(path: str) -> npt.NDArray[Any]:
-    """Read an image as an array of shape (rows, columns) or (rows, columns, channels)."""
-    import imageio.v3 as iio
+    """Read a PNG or JPEG file as an array of shape (rows, columns) or (rows, columns, channels)."""
+    import numpy as np
+    from PIL import Image
 
-    array: npt.NDArray[Any] = iio.imread(path)
-    return array
+    with Image.open(path) as image:
+        if image.mode == "P":  # numbers of the entries in a palette are no colours
+            return np.array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+        return np.array(image)
 
 
 def write_png(data: npt.NDArray[Any], file: IO[bytes]) -> None:
-    """Write an array of uint8, uint16 or bool as PNG, without loss, at the fastest compression level."""
-    pixels = _pixels(data, ".png", ("uint8", "uint16", "bool"))
-    _write_image(pixels, file, ".png", compress_level=1)
+    """Write an image as PNG, without loss, at the fastest level of compression.
+
+    Its dtype and shape are uint8 of (rows, columns) or (rows, columns, 2 to 4), or bool or uint16 of (rows, columns).
+    """
+    from PIL import Image
+
+    array = _pixels(data, ".png", {"uint8": ("grey", 2, 3, 4), "uint16": ("grey",), "bool": ("grey",)})
+    Image.fromarray(array).save(file, format="PNG", compress_level=1)
 
 
 def write_jpg(data: npt.NDArray[Any], file: IO[bytes]) -> None:
-    """Write an array of uint8 as JPEG at quality 95; this loses detail."""
-    _write_image(_pixels(data, ".jpg", ("uint8",)), file, ".jpg", quality=95)
+    """Write an image of uint8, (rows, columns) or (rows, columns, 3), as JPEG at quality 95; this loses detail."""
+    from PIL import Image
+
+    array = _pixels(data, ".jpg", {"uint8": ("grey", 3)})
+    Image.fromarray(array).save(file, format="JPEG", quality=95)
+
+
+def _pixels(data: npt.NDArray[Any], suffix: str, allowed: dict[str, tuple[str | int, ...]]) -> npt.NDArray[np.generic]:
+    """The array as pixels, or TypeError where it would be written as something else."""
+    import numpy as np
+
+    array = np.asarray(_unmasked(data, suffix))
+    is_colour = array.ndim == 3  # noqa: PLR2004 - rows, columns, channels
+    channels = array.shape[2] if is_colour else "grey"
+    is_image = array.size > 0 and (is_colour or array.ndim == 2)  # noqa: PLR2004 - rows, columns
+    if not is_image or channels not in allowed.get(array.dtype.name, ()):
+        words = "; ".join(f"{dtype} (channels: {', '.join(map(str, counts))})" for dtype, counts in allowed.items())
+        raise TypeError(
+            f"An array of dtype {array.dtype} and shape {array.shape} cannot be written as {suffix} without changing "
+            f"its values; allowed: {words}. Convert it first (skimage.util.img_as_ubyte), or choose '.npy'."
+        )
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+
+
+def _unmasked(data: Any, suffix: str) -> Any:
+    import numpy as np
+
+    if isinstance(data, np.ma.MaskedArray):
+        raise TypeError(f"A masked array cannot be written as {suffix} without losing its mask. Fill it first.")
+    return data
 
 
 def write_tif(data: npt.NDArray[Any], file: IO[bytes]) -> None:
-    """Write an array of any numeric dtype as TIFF, without loss."""
+    """Write an array of numbers of any shape as TIFF, without loss."""
     import numpy as np
     import tifffile
 
-    tifffile.imwrite(file, np.asarray(data))
+    array = np.asarray(_unmasked(data, ".tif"))
+    if array.dtype.kind not in "buifc" or not array.size:
+        raise TypeError(
+            f"An array of dtype {array.dtype} and shape {array.shape} cannot be written as .tif. Choose '.npy'."
+        )
+    is_colour = array.ndim == 3 and array.shape[2] in {3, 4} and array.dtype.kind == "u"  # noqa: PLR2004
+    photometric = "rgb" if is_colour else "minisblack" if array.ndim > 1 else None
+    tifffile.imwrite(cast("BinaryIO", file), array, photometric=photometric)
 
 
 def read_tif(path: str) -> npt.NDArray[Any]:
@@ -188,24 +242,6 @@ def read_txt(path: str) -> str:
 def write_txt(data: str, file: IO[bytes]) -> None:
     """Write text as UTF-8, line ends untouched."""
     file.write(data.encode())
-
-
-def _write_image(pixels: npt.NDArray[Any], file: IO[bytes], extension: str, **options: Any) -> None:
-    import imageio.v3 as iio
-
-    iio.imwrite(cast("BinaryIO", file), pixels, extension=extension, **options)
-
-
-def _pixels(data: npt.NDArray[Any], suffix: str, dtypes: tuple[str, ...]) -> npt.NDArray[np.generic]:
-    import numpy as np
-
-    array = np.asarray(data)
-    if array.dtype.name not in dtypes:
-        raise TypeError(
-            f"An array of dtype {array.dtype} cannot be written as {suffix} without changing its values; "
-            f"allowed: {', '.join(dtypes)}. Convert it first (skimage.img_as_ubyte), or choose '.npy' or '.tif'."
-        )
-    return array
 
 
 _FORMATS = {

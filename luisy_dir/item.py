@@ -188,6 +188,10 @@ def check_key(key: str) -> str:
     InputError
         The key is empty or absolute, leads out of the directory, names a hidden file, or has a part that is too long.
     """
+    try:
+        key.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{key!r} cannot be the key of an output: it is no valid text. Choose another key.") from error
     parts = key.split("/")
     if any(part.startswith(".") or not part for part in parts) or "\0" in key:
         raise InputError(

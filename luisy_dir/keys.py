@@ -68,13 +68,11 @@ def _suffix(item: Item) -> str:
 
 
 def _under_whole_path(item: Item, keys: set[str]) -> Item:
-    source = item.sources[0]
-    key = key_of(source.name + ".")
-    if key in keys:
-        raise KeyCollisionError(
-            f"The skipped file {source.path!r} would be recorded under the key of another file. "
-            "Give the reader a regex_pattern that leaves it out."
-        )
+    """The skipped item under its path with suffix, and with as many tildes as make that unique."""
+    key = key_of(item.sources[0].name + ".")
+    while key in keys:
+        key += "~"
+    keys.add(key)
     return Item(key, item.sources, item.folders, item.seed)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import math
 import os
 import weakref
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from datetime import datetime
 from typing import IO, Any, Literal
 
@@ -31,6 +34,7 @@ Status = Literal["written", "skipped", "rejected", "failed"]
 _RECORD_LIMIT_BYTES = 64 << 20
 _LINE_LIMIT_BYTES = 64 << 20
 _LARGEST_INTEGER = 2**63
+_PLAIN_KINDS: dict[str, Callable[[Any], Any]] = {"b": bool, "i": int, "u": int, "f": float, "U": str}  # of NumPy
 
 
 class OutputFile(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -213,14 +217,19 @@ def clean_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
     {'mean': 0.5, 'ratio': None}
     """
     for name in meta:
-        if name in COLUMNS or not isinstance(name, str):
+        if name in COLUMNS or name == "key":
             raise InputError(f"item.meta[{name!r}] cannot be kept: the report has that column already. Rename it.")
-    return {name: _plain(value, name) for name, value in meta.items()}
+    try:
+        return {_text(name, name): _plain(value, name) for name, value in meta.items()}
+    except RecursionError as error:
+        raise InputError("item.meta cannot be kept: a value contains itself, or is nested too deeply.") from error
 
 
-def _plain(value: Any, name: str) -> Any:
-    if value is None or isinstance(value, (bool, str)):
+def _plain(value: Any, name: str) -> Any:  # noqa: PLR0911 - one line a kind
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return _text(value, name)
     if isinstance(value, int) and -_LARGEST_INTEGER <= value < _LARGEST_INTEGER:
         return int(value)
     if isinstance(value, float):
@@ -228,13 +237,26 @@ def _plain(value: Any, name: str) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(part, name) for part in value]
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return {key: _plain(part, name) for key, part in value.items()}
-    if getattr(value, "shape", None) == () and hasattr(value, "item") and value.dtype.kind in "biufU":
-        return _plain(value.item(), name)
+        return {_text(key, name): _plain(part, name) for key, part in value.items()}
+    kind = value.dtype.kind if getattr(value, "shape", None) == () and hasattr(value, "dtype") else ""
+    if kind in _PLAIN_KINDS:
+        return _plain(_PLAIN_KINDS[kind](value), name)
     raise InputError(
         f"item.meta[{name!r}] is a {type(value).__name__} and cannot be kept. "
         "Use numbers of up to 64 bits, text, booleans, None, or lists and dictionaries of them (array.tolist())."
     )
+
+
+def _text(value: object, name: object) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"item.meta has the name {value!r}, which is no text. Use text for names.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"item.meta[{name!r}] cannot be kept: {value!r} is no valid text. Encode it, for example with repr()."
+        ) from error
+    return str(value)
 
 
 class Journal:
@@ -256,6 +278,8 @@ class Journal:
         self._sync = sync
         # A worker of somebody's long-lived pool lets go of us without a word, so the descriptor must not wait for one.
         self._close = weakref.finalize(self, system.close, self._descriptor)
+        if system.fstat(self._descriptor).st_size:
+            local.write_all(self._descriptor, b"\n")  # a former owner's line may have been cut short
 
     def append(self, line: bytes) -> None:
         """Append the JSON of one entry."""
@@ -276,15 +300,11 @@ def read_journals(run: str) -> Iterator[Entry]:
 
 
 def _read_journal(path: str) -> Iterator[Entry]:
-    with _lines_of(path) as file:
+    with system.read_file(path) as file:
         for line in file:
             checksum, _, text = line.rstrip(b"\n").partition(b" ")
-            if checksum == b"%08x" % zlib.crc32(text):
+            if text and checksum == b"%08x" % zlib.crc32(text):
                 yield decode_entry(text)
-
-
-def _lines_of(path: str) -> IO[bytes]:
-    return system.open_file(system.open(path, os.O_RDONLY), "rb")
 
 
 def encode_record(record: Record) -> bytes:
@@ -330,7 +350,7 @@ class Manifest:
         """Absolute path of the file of entries: one JSON object a line."""
         return os.path.join(self.directory, FOLDER, self.record.name + ".jsonl")
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Generator[Entry, None, None]:
         """Entries in key order, one at a time.
 
         Raises
@@ -339,13 +359,19 @@ class Manifest:
             A line is no entry, or keys are not unique and in order.
         """
         previous = ""
-        with _lines_of(self.path) as file:
+        with self._lines() as file:
             for number, line in enumerate(file, 1):
                 entry = self._entry(line, number)
                 if entry.key <= previous:
                     raise self._damaged(f"line {number} repeats a key or is out of order: {entry.key!r}")
                 previous = entry.key
                 yield entry
+
+    def _lines(self) -> IO[bytes]:
+        try:
+            return system.read_file(self.path)
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
 
     def _entry(self, line: bytes, number: int) -> Entry:
         if len(line) > _LINE_LIMIT_BYTES:
@@ -362,8 +388,8 @@ class Manifest:
         """Raise ManifestError where the file of entries does not equal the size and digest in the record."""
         try:
             digest, state = local.digest_of(self.path)
-        except FileNotFoundError as error:
-            raise self._damaged("the file is gone") from error
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
         if (state.st_size, digest) != (self.record.entries["size"], self.record.entries["digest"]):
             raise self._damaged("it does not equal the digest in its record")
 
@@ -376,11 +402,22 @@ class Manifest:
         """
         if _comparable_record(self.record) != _comparable_record(other.record):
             return False
-        pairs = zip(self.entries(), other.entries(), strict=True)
-        return all(_comparable_entry(one) == _comparable_entry(two) for one, two in pairs)
+        with closing(self.entries()) as mine, closing(other.entries()) as theirs:
+            pairs = itertools.zip_longest(map(_comparable_entry, mine), map(_comparable_entry, theirs))
+            return all(one == two for one, two in pairs)
 
 
 _ADVICE = "Remove the directory and run the task again."
+
+
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
+
+
+def _unreadable(path: str, error: OSError) -> ManifestError:
+    """A part that is gone asks for a new run; a disk or a right that is missing for now does not."""
+    if error.errno in _GONE:
+        return ManifestError(f"The manifest {path!r} is incomplete: {error}. {_ADVICE}")
+    return ManifestError(f"The manifest {path!r} cannot be read: {error}. Mend the disk or the rights, then run again.")
 
 
 def _comparable_record(record: Record) -> dict[str, Any]:
@@ -428,10 +465,10 @@ def read_manifest(directory: str, *, verify: bool = True) -> Manifest | None:
         text = local.read_whole(os.path.join(folder, name), _RECORD_LIMIT_BYTES)
         version = _decode_version(text).format_version
         record = _decode_record(text) if version <= FORMAT_VERSION else None
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except OSError as error:
         if not local.exists(folder):
             return None
-        raise ManifestError(f"The manifest in {folder!r} is incomplete: no {error.filename!r}. {_ADVICE}") from error
+        raise _unreadable(folder, error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise ManifestError(f"The manifest in {folder!r} is damaged: {error}. {_ADVICE}") from error
     if record is None:

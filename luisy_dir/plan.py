@@ -176,18 +176,32 @@ def _merged(items: Iterable[Item], entries: Iterable[Entry]) -> Iterator[tuple[I
 
 
 def _compare_sources(item: Item, entry: Entry, digest_of: Callable[[str], str]) -> Reason:
-    if [(s.root, s.path) for s in item.sources] != [(s.root, s.path) for s in entry.sources]:
+    if list(map(_name_of, item.sources)) != list(map(_name_of, entry.sources)):
         return Reason.CHANGED
     reason = Reason.UNCHANGED
     for now, then in zip(item.sources, entry.sources, strict=True):
         is_same_state = (now.size, now.mtime_ns) == (then.size, then.mtime_ns)
-        if is_same_state and not _is_racy(then, entry):
+        if is_same_state and now.digest is None and not _is_racy(then, entry):
             continue
-        if then.digest is None or (now.digest or digest_of(item.path_of(now))) != then.digest:
+        if then.digest is None or now.size != then.size or _digest_now(item, now, digest_of) != then.digest:
             return Reason.CHANGED
         if not is_same_state:
             reason = Reason.TOUCHED
     return reason
+
+
+def _name_of(source: Source) -> tuple[str, str, bool]:
+    return source.root, source.path, source.encoded
+
+
+def _digest_now(item: Item, source: Source, digest_of: Callable[[str], str]) -> str | None:
+    """Digest as it is known, else by a look; None where the file cannot be read, which the run will tell."""
+    if source.digest is not None:
+        return source.digest
+    try:
+        return digest_of(item.path_of(source))
+    except OSError:
+        return None
 
 
 def _is_racy(then: Source, entry: Entry) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from luisy_dir.errors import SettingError
@@ -26,11 +27,13 @@ class Policy:
 
     def __post_init__(self) -> None:
         is_fraction = isinstance(self.max_errors, float)
-        if self.max_errors < 0 or (is_fraction and self.max_errors > 1):
+        if not 0 <= self.max_errors <= (1 if is_fraction else math.inf):
             raise SettingError(
                 f"max_errors is {self.max_errors!r}. Give a count (0, 1, 2 …) or a fraction (a float from 0.0 to 1.0)."
             )
 
     def allowed(self, total: int) -> int:
         """How many of ``total`` items may fail."""
-        return int(self.max_errors * total) if isinstance(self.max_errors, float) else int(self.max_errors)
+        if isinstance(self.max_errors, float):
+            return int(self.max_errors * total + 1e-9)  # 0.29 * 100 is 28.999999999999996
+        return int(self.max_errors)

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import itertools
 import os
-import pickle
 import socket
 import threading
 import time
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from luisy_dir.engines.mapping import message_of, portable
 from luisy_dir.errors import (
     DefinitionError,
     InputChangedError,
@@ -200,7 +200,7 @@ class StepInWorker:
             line = encode_entry(entry)
             worker.journal.append(line)
         except Exception as error:  # noqa: BLE001 - the user's setup may raise anything, and so may the disk
-            return None, _portable(error)
+            return None, portable(error)
         return line, exception
 
     def _attempt(self, item: Item, worker: _Worker) -> tuple[Entry, BaseException | None]:
@@ -266,7 +266,7 @@ class _Attempt:
             self._remove_outputs()
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's functions may raise anything
-            return self._undo(item, "failed", _failure(error), _portable(error))
+            return self._undo(item, "failed", _failure(error), portable(error))
         return _Verdict("written")
 
     def _undo(
@@ -435,26 +435,10 @@ def _failure(error: BaseException) -> Failure:
     lines = traceback.StackSummary.from_list(frames[outer:]).format()
     text = "".join(lines) + "".join(traceback.format_exception_only(error)) if lines else ""
     return Failure(
-        type(error).__name__, _valid(_message(error))[:_LONGEST_MESSAGE], _valid(text)[-_LONGEST_TRACEBACK:] or None
+        type(error).__name__, _valid(message_of(error))[:_LONGEST_MESSAGE], _valid(text)[-_LONGEST_TRACEBACK:] or None
     )
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - an exception may break even here
-        return "(its message cannot be shown)"
 
 
 def _valid(text: str) -> str:
     """Text that UTF-8 can carry: a file name in a message may not be."""
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _portable(error: BaseException) -> BaseException:
-    """The exception itself where it survives pickling, else a RuntimeError that says the same."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:  # noqa: BLE001 - exceptions break in every imaginable way here
-        return RuntimeError(f"{type(error).__name__}: {_message(error)}")
-    return error

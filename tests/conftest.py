@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import multiprocessing
 import os
 import threading
@@ -28,6 +29,7 @@ def working_dir(tmp_path, monkeypatch):
         monkeypatch.delenv(f"LUISY_DIR_{name.upper()}", raising=False)
     monkeypatch.setattr(settings, "_set_in_python", {})
     monkeypatch.setattr(settings, "_inherited_flags", {})
+    logging.getLogger("luigi-interface").setLevel(logging.NOTSET)  # a build in another test may have silenced it
     settings.set_working_dir(tmp_path)
     return tmp_path
 

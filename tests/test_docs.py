@@ -107,6 +107,7 @@ def run_page(page, folder, images):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LUISY_DIR_")} | {
         "IMAGES": str(images),
         "LUIGI_CONFIG_PATH": str(ROOT / "luigi.cfg"),
+        "TMPDIR": str(folder),  # where Luigi notes which command lines run: another test may run the same one
         "PATH": os.pathsep.join((os.path.dirname(sys.executable), os.environ["PATH"])),
         "PYTHONDONTWRITEBYTECODE": "1",  # a module that a page writes twice in a second must be read twice
     }

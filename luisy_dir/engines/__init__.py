@@ -53,7 +53,7 @@ def _foreign_executor(name: str, workers: int) -> Executor:
     module, _, attribute = name.partition(":")
     try:
         factory = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise SettingError(
             f"There is no engine {name!r}: {error}. "
             f"Choose one of {', '.join(ENGINES)}, or name a function that returns an Executor as 'module:function'."

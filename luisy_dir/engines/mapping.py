@@ -121,11 +121,32 @@ def _call(function: Callable[[T], R], chunk: list[T]) -> tuple[float, list[R]]:
 
 
 def call_blob(blob: bytes, chunk: bytes) -> bytes:
-    """In a worker: call a pickled function on each thing of a pickled chunk; return the pickled results.
+    """In a worker: call a pickled function on each thing of a pickled chunk; return the pickled results, or an error.
 
-    Results go back as one opaque object, because some executors walk through containers at a high price.
+    Either goes back as one opaque object, because some executors walk through containers at a high price, and because
+    an error that cannot be unpickled would break the whole pool.
     """
-    return pickle.dumps(_call(_unpickled(blob), pickle.loads(chunk)))
+    try:
+        return pickle.dumps(_call(_unpickled(blob), pickle.loads(chunk)))
+    except Exception as error:  # noqa: BLE001 - the parent raises it
+        return pickle.dumps(portable(error))
+
+
+def portable(error: BaseException) -> BaseException:
+    """The exception itself where it survives pickling, else a RuntimeError that says the same."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001 - exceptions break in every imaginable way here
+        return RuntimeError(f"{type(error).__name__}: {message_of(error)}")
+    return error
+
+
+def message_of(error: BaseException) -> str:
+    """The message of any exception, even of one whose message breaks."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - exceptions break even here
+        return "(its message cannot be shown)"
 
 
 _unpickling = threading.Lock()
@@ -143,8 +164,11 @@ def _unpickled_once(blob: bytes) -> Callable[[Any], Any]:
 
 
 def _received(answer: Any) -> tuple[float, list[Any]]:
-    received: tuple[float, list[Any]] = pickle.loads(answer) if isinstance(answer, bytes) else answer
-    return received
+    received = pickle.loads(answer) if isinstance(answer, bytes) else answer
+    if isinstance(received, BaseException):
+        raise received
+    seconds, results = received
+    return seconds, results
 
 
 def _drain(executor: Executor, pending: list[Future[Any]]) -> None:

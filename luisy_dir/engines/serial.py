@@ -19,8 +19,16 @@ class SerialExecutor(Executor):
     2
     """
 
+    _is_shut_down = False
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
+        """Take no more work."""
+        self._is_shut_down = True
+
     def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Call ``function`` now. Its errors go into the future, but not KeyboardInterrupt and its like."""
+        if self._is_shut_down:
+            raise RuntimeError("cannot schedule new futures after shutdown")
         future: Future[T] = Future()
         try:
             future.set_result(function(*args, **kwargs))

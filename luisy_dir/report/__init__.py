@@ -65,7 +65,7 @@ def _row(entry: Entry) -> dict[str, Any]:
         "reason": _reason(entry),
         "sources": [source.path for source in entry.sources],
         "outputs": [output.path for output in entry.outputs],
-        "source_bytes": sum(source.size for source in entry.sources),
+        "source_bytes": _sum([source.size for source in entry.sources]),
         "output_bytes": sum(output.size for output in entry.outputs),
         "attempts": entry.attempts,
         "seconds": entry.seconds,
@@ -73,6 +73,10 @@ def _row(entry: Entry) -> dict[str, Any]:
         "error_type": failure.type if failure else None,
         "error": failure.message if failure else None,
     }
+
+
+def _sum(sizes: list[int]) -> int:
+    return -1 if min(sizes, default=0) < 0 else sum(sizes)
 
 
 def _reason(entry: Entry) -> str | None:

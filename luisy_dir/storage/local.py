@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat as stat_bits
 from collections.abc import Callable, Iterator
 from typing import IO
 
@@ -55,9 +56,9 @@ def write_new(
         The disk is full, or failed, or ``folder`` is gone.
     """
     path = f"{folder}/{name}"
-    descriptor = _create(folder, name)
+    file = _create(folder, name)
     try:
-        digest = _fill(descriptor, path, write, sync=sync)
+        digest = _fill(file, path, write, sync=sync)
         return digest, system.stat(path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -65,27 +66,26 @@ def write_new(
         raise
 
 
-def _create(folder: str, name: str) -> int:
-    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR
+def _create(folder: str, name: str) -> IO[bytes]:
     path = f"{folder}/{name}"
     try:
-        return system.open(path, flags)
+        return system.create_file(path)
     except FileNotFoundError:
         for end in (place for place, letter in enumerate(name) if letter == "/"):
             with contextlib.suppress(FileExistsError):
                 system.mkdir(f"{folder}/{name[:end]}")
-        return system.open(path, flags)
+        return system.create_file(path)
 
 
-def _fill(descriptor: int, path: str, write: Callable[[IO[bytes]], object], *, sync: bool) -> str:
-    # Readable as well as writable: NumPy then writes through the file object, whose errors say that the disk is full.
-    with system.open_file(descriptor, "w+b") as file:
+def _fill(file: IO[bytes], path: str, write: Callable[[IO[bytes]], object], *, sync: bool) -> str:
+    # The file can be read as well as written: NumPy then writes through it, and its errors say that the disk is full.
+    with file:
         write(file)
         if not file.closed:
             file.flush()
             if sync:
-                system.fsync(descriptor)
-            return _digest(descriptor)
+                system.fsync(file.fileno())
+            return _digest(file.fileno())
     digest, _ = digest_of(path)  # the writer has closed the file itself
     if sync:
         sync_path(path)
@@ -169,7 +169,9 @@ def exists(path: str) -> bool:
     """Whether anything lies at ``path``, be it a link that leads nowhere."""
     try:
         system.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+            raise
         return False
     return True
 
@@ -183,32 +185,49 @@ def names_in(directory: str) -> list[str]:
         return []
 
 
-def files_below(directory: str, prefix: str = "") -> Iterator[str]:
+def files_below(directory: str) -> Iterator[str]:
     """Relative path of every file below a directory of our own; hidden names too."""
-    folders = []
-    with system.scandir(os.path.join(directory, prefix)) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(f"{prefix}{entry.name}/")
-            else:
-                yield prefix + entry.name
-    for folder in folders:
-        yield from files_below(directory, folder)
+    prefixes = [""]
+    while prefixes:
+        prefix = prefixes.pop()
+        with system.scandir(os.path.join(directory, prefix)) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    prefixes.append(f"{prefix}{entry.name}/")
+                else:
+                    yield prefix + entry.name
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory of our own with all that is in it; what is gone already is no error."""
+    """Remove a directory of our own with all that is in it; what is gone already is no error.
+
+    Links are removed and not followed, be it ``path`` itself.
+    """
+    folders = [path]
+    for folder in folders:  # grows as folders are found: parents before children
+        for entry in _entries_of_our_own(folder):
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+            else:
+                _remove(system.unlink, entry.path)
+    for folder in reversed(folders):
+        _remove(system.rmdir, folder)
+
+
+def _entries_of_our_own(folder: str) -> list[os.DirEntry[str]]:
     try:
-        with system.scandir(path) as entries:
-            for entry in list(entries):
-                if entry.is_dir(follow_symlinks=False):
-                    remove_tree(entry.path)
-                else:
-                    with contextlib.suppress(FileNotFoundError):
-                        system.unlink(entry.path)
-        system.rmdir(path)
+        if stat_bits.S_ISLNK(system.lstat(folder).st_mode):
+            system.unlink(folder)
+            return []
+        with system.scandir(folder) as entries:
+            return list(entries)
     except FileNotFoundError:
-        return
+        return []
+
+
+def _remove(remove: Callable[[str], None], path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        remove(path)
 
 
 def remove_empty(path: str) -> None:

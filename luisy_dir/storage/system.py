@@ -29,9 +29,14 @@ def open(path: str, flags: int, mode: int = 0o666) -> int:
     return os.open(path, flags | os.O_CLOEXEC, mode)
 
 
-def open_file(descriptor: int, mode: str) -> IO[bytes]:
-    """Wrap ``descriptor`` in a buffered binary file that closes it."""
-    return io.open(descriptor, mode)  # noqa: UP020 - `open` is our own here
+def create_file(path: str) -> IO[bytes]:
+    """Make a file that must not exist yet, as a buffered binary file that can be read and written."""
+    return io.open(path, "x+b")  # noqa: UP020 - `open` is our own here
+
+
+def read_file(path: str) -> IO[bytes]:
+    """Open a file as a buffered binary file that can be read."""
+    return io.open(path, "rb")  # noqa: UP020 - `open` is our own here
 
 
 def read(descriptor: int, size_bytes: int) -> bytes:

@@ -1,0 +1,324 @@
+"""The settings: where each comes from, what is allowed, and what is said where it is not."""
+
+import itertools
+import os
+import re
+
+import luigi
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from luigi.cmdline_parser import CmdlineParser
+from luigi.configuration import get_config
+
+from luisy_dir import settings
+from luisy_dir.engines import open_engine, usable_cpus
+from luisy_dir.errors import SettingError
+from luisy_dir.settings import SETTINGS, adopt, process_state, resolve, set_working_dir
+
+SOURCES = ["flag", "python", "environment", "class", "luigi.cfg"]  # the strongest first
+
+
+class AnyTask(luigi.Task):
+    """Luigi reads flags only together with the name of a task."""
+
+
+@pytest.fixture
+def say(monkeypatch, request):
+    """Give a setting a value at one of its sources: ``say(source, name, value)``; a task comes back."""
+    monkeypatch.setattr(settings, "_set_in_python", {})
+    flags = []
+
+    class Task:
+        pass
+
+    def give(source, name, value):
+        if source == "flag":
+            flags.append(f"--luisy-dir-{name.replace('_', '-')}={value}")
+            monkeypatch.setattr(CmdlineParser, "_instance", CmdlineParser(["AnyTask", *flags]))
+        elif source == "python":
+            settings._set_in_python[name] = value
+        elif source == "environment":
+            monkeypatch.setenv(f"LUISY_DIR_{name.upper()}", value)
+        elif source == "class":
+            monkeypatch.setattr(Task, name, value, raising=False)
+        elif source == "luigi.cfg":
+            get_config().set("luisy_dir", name, value)
+            request.addfinalizer(lambda: get_config().remove_option("luisy_dir", name))
+        return Task()
+
+    return give
+
+
+# -- precedence -------------------------------------------------------------------------------------------------------
+
+# Two values that are allowed, and what they mean.
+VALUES = {
+    "working_dir": (("/a", "/a"), ("/b", "/b")),
+    "engine": (("serial", "serial"), ("threads", "threads")),
+    "workers": (("3", 3), ("4", 4)),
+    "max_errors": (("0.5", 0.5), ("7", 7)),
+    "durability": (("none", "none"), ("item", "item")),
+    "seed": (("1", 1), ("2", 2)),
+    "freshness": (("exists", "exists"), ("inputs", "inputs")),
+    "check_outputs": (("none", "none"), ("stat", "stat")),
+    "on_empty": (("allow", "allow"), ("error", "error")),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_setting_may_come_from_every_source(say, source, name):
+    for text, value in VALUES[name]:
+        assert resolve(name, say(source, name, text)) == value
+
+
+@pytest.mark.parametrize(("stronger", "weaker"), list(itertools.combinations(SOURCES, 2)))
+@pytest.mark.parametrize("order", ["stronger first", "weaker first"])
+def test_of_two_sources_the_stronger_one_counts(say, stronger, weaker, order):
+    said = [(weaker, "3"), (stronger, "4")]
+    for source, text in said if order == "weaker first" else said[::-1]:
+        task = say(source, "workers", text)
+
+    assert resolve("workers", task) == 4
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_what_nobody_set_has_its_default(say, name):
+    task = say("nowhere", name, "")
+
+    assert resolve(name, task) == SETTINGS[name].parse(SETTINGS[name].default)
+
+
+@pytest.mark.parametrize(
+    ("name", "default"),
+    [
+        ("engine", "processes"),
+        ("max_errors", 0),
+        ("durability", "commit"),
+        ("seed", 0),
+        ("freshness", "inputs"),
+        ("check_outputs", "stat"),
+        ("on_empty", "error"),
+    ],
+)
+def test_the_defaults_are_those_that_are_documented(name, default):
+    assert resolve(name) == default
+
+
+def test_by_default_there_are_as_many_workers_as_usable_cpus():
+    assert resolve("workers") == usable_cpus()
+
+
+def test_by_default_the_working_directory_is_where_one_is(say, tmp_path, monkeypatch):
+    say("nowhere", "working_dir", "")
+    monkeypatch.chdir(tmp_path)
+
+    assert resolve("working_dir") == str(tmp_path)
+
+
+@pytest.mark.parametrize("source", ["flag", "environment", "class", "luigi.cfg"])
+def test_an_empty_value_counts_as_not_given(say, source):
+    """``LUISY_DIR_ENGINE= luigi …`` is how a shell unsets for one command."""
+    assert resolve("engine", say(source, "engine", "")) == "processes"
+
+
+def test_a_class_attribute_of_zero_is_given(say):
+    """Zero is no less a value than any other."""
+    say("luigi.cfg", "max_errors", "5")
+
+    assert resolve("max_errors", say("class", "max_errors", 0)) == 0
+
+
+def test_none_as_a_class_attribute_counts_as_not_given(say):
+    assert resolve("engine", say("class", "engine", None)) == "processes"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("workers", 3), ("max_errors", 0.25), ("max_errors", 2), ("seed", 2**70), ("engine", "threads")]
+)
+def test_a_class_attribute_need_not_be_text(say, name, value):
+    resolved = resolve(name, say("class", name, value))
+
+    assert (resolved, type(resolved)) == (value, type(value))
+
+
+def test_a_class_attribute_of_one_class_says_nothing_of_another(say):
+    say("class", "engine", "serial")
+
+    assert resolve("engine", object()) == "processes"
+
+
+def test_a_setting_without_a_task_comes_from_the_other_sources(say):
+    say("environment", "engine", "serial")
+
+    assert resolve("engine") == "serial"
+
+
+# -- values -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("workers", "auto", usable_cpus()),
+        ("workers", "1", 1),
+        ("max_errors", "0", 0),
+        ("max_errors", "0.0", 0.0),
+        ("max_errors", "1", 1),
+        ("max_errors", "1.0", 1.0),
+        ("max_errors", "1e-3", 0.001),
+        ("max_errors", "1E-3", 0.001),
+        ("max_errors", ".5", 0.5),
+        ("max_errors", "1000", 1000),
+        ("engine", "loky:get_reusable_executor", "loky:get_reusable_executor"),
+        ("durability", "item", "item"),
+        ("working_dir", "/a/../b/", "/b"),
+    ],
+)
+def test_what_is_allowed_is_taken(say, name, text, value):
+    resolved = resolve(name, say("environment", name, text))
+
+    assert (resolved, type(resolved)) == (value, type(value))
+
+
+WRONG = {
+    "engine": ["nope", "Serial", "dask", "module:", ":function", " serial"],
+    "workers": ["0", "-1", "1.5", "many", "1,000", "0x2"],
+    "max_errors": ["-1", "-0.1", "1.5", "some", "nan", "inf", "-inf", "1e400", "1/2", "50%", "0.5e"],
+    "durability": ["commits", "ALL", "0"],
+    "seed": ["-1", "1.0", "random"],
+    "freshness": ["newer", "Inputs"],
+    "check_outputs": ["full", "True"],
+    "on_empty": ["warn", "ignore"],
+}
+NAMED = {
+    "flag": "the flag --luisy-dir-",
+    "python": "set_",
+    "environment": "the environment variable LUISY_DIR_",
+    "class": "the class or decorator of Task",
+    "luigi.cfg": "[luisy_dir] in luigi.cfg",
+}
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in WRONG.items() for text in texts])
+def test_what_is_not_allowed_is_refused_in_words_that_name_setting_value_and_allowed_values(say, name, text):
+    with pytest.raises(SettingError) as caught:
+        resolve(name, say("environment", name, text))
+
+    message = str(caught.value)
+    assert f"The setting {name!r} is {text!r}" in message
+    assert f"Allowed: {SETTINGS[name].allowed}" in message
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_value_is_refused_in_words_that_name_its_source(say, source, name):
+    with pytest.raises(SettingError, match=re.escape(f"from {NAMED[source]}")):
+        resolve(name, say(source, name, "-wrong-"))
+
+
+@pytest.mark.parametrize("value", [object(), b"serial", ["serial"], True, 2.0])
+@pytest.mark.parametrize("name", WRONG)
+def test_a_class_attribute_of_another_kind_is_refused(say, name, value):
+    with pytest.raises(SettingError, match="the class or decorator of Task"):
+        resolve(name, say("class", name, value))
+
+
+def test_a_wrong_value_of_a_weaker_source_does_not_matter(say):
+    say("luigi.cfg", "workers", "wrong")
+
+    assert resolve("workers", say("environment", "workers", "2")) == 2
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_whatever_stands_there_the_answer_is_a_value_or_a_setting_error(text):
+    class Task:
+        pass
+
+    for name in WRONG:
+        setattr(Task, name, text)
+        try:
+            resolve(name, Task())
+        except SettingError as error:
+            assert name in str(error)  # noqa: PT017 - both ways out are right
+
+
+# -- the table --------------------------------------------------------------------------------------------------------
+
+
+def test_every_setting_has_a_flag_and_every_flag_a_setting():
+    assert {name for name, _ in settings.luisy_dir.get_params()} == SETTINGS.keys()
+
+
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
+def test_the_default_of_every_setting_is_allowed_and_everything_is_explained(setting):
+    setting.parse(setting.default)
+
+    assert setting.allowed
+    assert setting.description
+
+
+def test_an_unknown_setting_is_an_error():
+    with pytest.raises(KeyError):
+        resolve("engin")
+
+
+# -- the working directory --------------------------------------------------------------------------------------------
+
+
+def test_a_working_directory_is_fixed_when_it_is_set(say, tmp_path, monkeypatch):
+    """Whoever changes the folder afterwards does not move the project."""
+    monkeypatch.chdir(tmp_path)
+    set_working_dir("data")
+    monkeypatch.chdir("/")
+
+    assert resolve("working_dir") == str(tmp_path / "data")
+
+
+def test_a_working_directory_may_be_any_kind_of_path(tmp_path):
+    set_working_dir(tmp_path / "x")
+
+    assert resolve("working_dir") == str(tmp_path / "x")
+
+
+# -- other processes --------------------------------------------------------------------------------------------------
+
+
+def test_the_state_of_a_process_is_what_a_child_would_not_know_otherwise(say):
+    """The environment and luigi.cfg reach a child by themselves."""
+    say("python", "working_dir", "/python")
+    say("environment", "seed", "5")
+    say("luigi.cfg", "workers", "5")
+    say("flag", "engine", "serial")
+
+    assert process_state() == {"working_dir": "/python", "engine": "serial"}
+
+
+def test_a_flag_is_stronger_than_python_in_the_state_of_a_process(say):
+    say("python", "working_dir", "/python")
+    say("flag", "working_dir", "/flag")
+
+    assert process_state() == {"working_dir": "/flag"}
+
+
+def test_a_child_process_decides_as_its_parent_does(say, tmp_path):
+    """Else a worker would write elsewhere."""
+    say("environment", "engine", "threads")
+    say("flag", "engine", "serial")
+    set_working_dir(tmp_path)
+    state = process_state()
+
+    with open_engine("processes", 1) as executor:
+        executor.submit(adopt, state).result()
+        answers = [executor.submit(resolve, name).result() for name in ("engine", "working_dir", "durability")]
+
+    assert answers == ["serial", str(tmp_path), "commit"]
+
+
+def test_an_environment_reaches_a_child_process(say):
+    say("environment", "engine", "threads")
+
+    with open_engine("processes", 1) as executor:
+        assert executor.submit(resolve, "engine").result() == "threads"
+    assert os.environ["LUISY_DIR_ENGINE"] == "threads"
