@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 from luisy_dir.errors import SettingError
 
@@ -35,5 +36,5 @@ class Policy:
     def allowed(self, total: int) -> int:
         """How many of ``total`` items may fail."""
         if isinstance(self.max_errors, float):
-            return int(self.max_errors * total + 1e-9)  # 0.29 * 100 is 28.999999999999996
+            return int(Fraction(repr(self.max_errors)) * total)  # 0.29 * 100 is 28.999999999999996
         return int(self.max_errors)

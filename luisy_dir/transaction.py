@@ -35,6 +35,7 @@ DURABILITIES = ("none", "commit", "item")
 _RUN = "run-"
 _BAD = "bad-"
 _BUFFER_BYTES = 1 << 20
+_LONGEST_STAGED_NAME_BYTES = 246  # a name has at most 255 bytes, and ours adds nine
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ def staging_of(directory: str) -> str:
     'data/interim/.ToNumpy.staging'
     """
     parent, name = os.path.split(directory)
+    if len(os.fsencode(name)) > _LONGEST_STAGED_NAME_BYTES:
+        name = xxhash.xxh3_128_hexdigest(os.fsencode(name))
     return os.path.join(parent, f".{name}.staging")
 
 

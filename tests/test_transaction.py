@@ -212,6 +212,14 @@ def test_without_syncfs_everything_is_synced(directory, monkeypatch):
     assert synced == [True]
 
 
+def test_a_directory_may_have_the_longest_name_that_there_is(tmp_path):
+    directory = str(tmp_path / ("x" * 255))
+    with Transaction(directory, "f" * 32) as transaction:
+        write_item(transaction, "a")
+        transaction.commit(FACTS)
+    assert files_below(directory) == ["a.bin"]
+
+
 def test_withdrawing_leaves_nothing(directory):
     with Transaction(directory, "f" * 32) as transaction:
         write_item(transaction, "a")

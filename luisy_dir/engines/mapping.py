@@ -53,6 +53,13 @@ def map_unordered(
     object
         One result a thing.
 
+    Raises
+    ------
+    DefinitionError
+        The function cannot be sent to workers.
+    ValueError
+        There are no workers.
+
     Examples
     --------
     >>> from luisy_dir.engines import open_engine
@@ -60,6 +67,8 @@ def map_unordered(
     ...     sorted(map_unordered(executor, abs, [-1, -2, -3], workers=2))
     [1, 2, 3]
     """
+    if workers < 1:
+        raise ValueError(f"map_unordered needs at least one worker, got {workers}")
     source = iter(things)
     size = _ChunkSize()
     send = _sender(executor, function)
@@ -173,9 +182,8 @@ def _received(answer: Any) -> tuple[float, list[Any]]:
 
 def _drain(executor: Executor, pending: list[Future[Any]]) -> None:
     """Cancel what has not begun and wait for what has; interrupted while waiting, kill the workers."""
-    running = {future for future in pending if not future.cancel()}
     try:
-        wait(running)
+        wait([future for future in pending if not future.cancel()])
     except BaseException:
         kill = getattr(executor, "kill", None)
         if kill is not None:

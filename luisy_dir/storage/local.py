@@ -113,7 +113,7 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 def read_whole(path: str, limit_bytes: int) -> bytes:
     """Content of a small file of our own; ValueError where it is larger than ``limit_bytes``."""
-    descriptor = system.open(path, os.O_RDONLY)
+    descriptor = system.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe in its place must not stop us for ever
     try:
         if system.fstat(descriptor).st_size > limit_bytes:
             raise ValueError(f"{path!r} is larger than {limit_bytes} bytes")
