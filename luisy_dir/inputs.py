@@ -12,10 +12,9 @@ from luigi.task import flatten
 from luisy_dir.errors import DefinitionError, KeyCollisionError
 from luisy_dir.fingerprint import of_function
 from luisy_dir.formats import Format
-from luisy_dir.item import Item
+from luisy_dir.item import RACY_NS, Item
 from luisy_dir.keys import join, without_collisions
 from luisy_dir.manifest import InputState, Manifest, published_items
-from luisy_dir.plan import RACY_NS
 from luisy_dir.step import Root
 from luisy_dir.storage import local
 from luisy_dir.targets import DirectoryTarget, RawDirectoryTarget

@@ -25,6 +25,8 @@ logger = logging.getLogger("luigi-interface.luisy_dir")
 # Files that desktop systems leave behind; names that begin with a dot are never items anyway.
 _LITTER = frozenset({"thumbs.db", "desktop.ini"})
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
+# A file whose time of change is as young as this when it is read may change again within the same tick of the clock.
+RACY_NS = 2_000_000_000
 _LONGEST_NAME_BYTES = 255
 _LARGEST_EXACT_INTEGER = 2**53 - 1  # what every reader of JSON can represent
 
@@ -107,6 +109,11 @@ class Item:
         if self._meta is None:
             self._meta = {}
         return self._meta
+
+    @property
+    def is_noted(self) -> bool:
+        """Whether there is anything in ``meta``."""
+        return bool(self._meta)
 
     @property
     def rng(self) -> np.random.Generator:

@@ -93,10 +93,11 @@ def check_output_paths(keys: Iterable[str], suffix: str) -> None:
     suffix
         What is added to a key to get the path of its output.
     """
-    paths = {key + suffix for key in keys}
+    known = list(keys)
+    if suffix and not any(f"{suffix}/" in key for key in known):  # no folder is named like an output
+        return
+    paths = {key + suffix for key in known}
     for path in paths:
-        if suffix and f"{suffix}/" not in path:  # no folder on the way is named like an output
-            continue
         end = path.find("/")
         while end >= 0:
             if path[:end] in paths:

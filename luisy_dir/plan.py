@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from luisy_dir.item import Item, Source
+from luisy_dir.item import RACY_NS, Item, Source
 from luisy_dir.manifest import Entry
 
-# A file whose time of change is as young as this when it is read may change again within the same tick of the clock.
-RACY_NS = 2_000_000_000
 _EXAMPLES = 3
 
 

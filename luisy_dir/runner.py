@@ -139,7 +139,11 @@ def _fatal(error: BaseException | None) -> BaseException:
 
 def _largest_first(items: list[Item]) -> list[Item]:
     """Uneven items with the largest first, so that no worker begins a long one when the others are done."""
-    sizes = [sum(source.size for source in item.sources) for item in items]
+    sizes = [_size(item) for item in items]
     if sizes and max(sizes) * len(sizes) > _UNEVEN * sum(sizes):
-        items.sort(key=lambda item: -sum(source.size for source in item.sources))
+        items.sort(key=_size, reverse=True)
     return items
+
+
+def _size(item: Item) -> int:
+    return sum([source.size for source in item.sources])

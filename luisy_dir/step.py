@@ -16,8 +16,6 @@ from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
-import msgspec
-
 from luisy_dir.engines.mapping import message_of, portable
 from luisy_dir.errors import (
     DefinitionError,
@@ -29,11 +27,12 @@ from luisy_dir.errors import (
     StorageError,
 )
 from luisy_dir.formats import Format, registered_formats, write_npy
-from luisy_dir.item import Item, Source, check_key, decode_item
+from luisy_dir.item import RACY_NS, Item, Source, check_key, decode_item
 from luisy_dir.manifest import Entry, Failure, Journal, OutputFile, Status, clean_meta, encode_entry
 from luisy_dir.storage import local, system
 
 _TRIES_OF_UNSTABLE_INPUT = 3
+_SMALL_BYTES = 1 << 20
 _LONGEST_MESSAGE = 2_000
 _LONGEST_TRACEBACK = 8_000
 # Errors of the disk, not of the item: the next item would fare no better.
@@ -257,7 +256,8 @@ class _Attempt:
         self.sources = item.sources
         try:
             self._read_process_write(item)
-            self.meta = clean_meta(item.meta)
+            if item.is_noted:
+                self.meta = clean_meta(item.meta)
         except _NotWritten as verdict:
             return self._undo(item, verdict.status, _why(verdict.message))
         except Reject as verdict:
@@ -328,7 +328,8 @@ class _Attempt:
             check_key(path)
         try:
             write = partial(format.write, output.data)
-            digest, state = local.write_new(self._files, path, write, sync=self._step.sync)
+            is_small = _is_small(output.data)
+            digest, state = local.write_new(self._files, path, write, is_small=is_small, sync=self._step.sync)
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
             raise KeyCollisionError(
                 f"{path!r} cannot be written for the item {item.key!r}: another output has that name, or the name of "
@@ -366,39 +367,49 @@ def read_stable(read: Callable[[str], Any], path: str, source: Source) -> tuple[
     OSError
         The file cannot be opened.
     """
+    return _read_raw(read, path, source) if source.digest is None else _read_published(read, path, source)
+
+
+def _read_raw(read: Callable[[str], Any], path: str, source: Source) -> tuple[Any, Source]:
+    """Data of a raw file, which anybody may be writing to, and its source with the digest.
+
+    A file that still is as it was when it was scanned has not changed. Where it was young then, it may have changed
+    again within one tick of the clock, so that digests before and after tell.
+    """
+    before: tuple[str | None, int, int] = None, source.size, source.mtime_ns
+    is_in_doubt = source.mtime_ns > time.time_ns() - RACY_NS
     for _ in range(_TRIES_OF_UNSTABLE_INPUT):
-        before = _look(path, source)
-        if source.digest is not None and _state(before) != (source.size, source.mtime_ns):
-            _check_digest(path, source.digest)
+        if is_in_doubt:
+            before = _digest_and_state(path)
         data = read(path)
         if data is None:  # not ours: do not read it a second time for a digest that nobody needs
-            return None, msgspec.structs.replace(source, size=before.st_size, mtime_ns=before.st_mtime_ns)
-        digest, after = local.digest_of(path) if source.digest is None else (source.digest, system.stat(path))
-        if _state(before) == _state(after):
-            return data, _seen(source, after, digest)
+            return None, source
+        after = digest, size, mtime_ns = _digest_and_state(path)
+        if after[1:] == before[1:] and before[0] in {None, digest}:
+            return data, Source(source.root, source.path, size, mtime_ns, digest, source.encoded)
+        is_in_doubt = True
     raise InputChangedError(
         f"{path!r} changed while it was read, {_TRIES_OF_UNSTABLE_INPUT} times. "
         "Let whoever writes it finish, or write under another name and rename; then run again."
     )
 
 
-def _look(path: str, source: Source) -> os.stat_result:
+def _read_published(read: Callable[[str], Any], path: str, source: Source) -> tuple[Any, Source]:
+    """Data of a published file, which must equal its entry, and its source as it is now."""
     try:
-        return system.stat(path)
+        state = system.stat(path)
     except FileNotFoundError as error:
-        if source.digest is None:
-            raise
-        raise InputChangedError(
-            f"{path!r} is in a manifest, but no longer there: somebody removed it. {_MEND}"
-        ) from error
+        what = f"{path!r} is in a manifest, but no longer there: somebody removed it."
+        raise InputChangedError(f"{what} {_MEND}") from error
+    size, mtime_ns = state.st_size, state.st_mtime_ns
+    if (size, mtime_ns) != (source.size, source.mtime_ns) and local.digest_of(path)[0] != source.digest:
+        raise InputChangedError(f"{path!r} no longer equals its manifest: somebody changed it by hand. {_MEND}")
+    return read(path), Source(source.root, source.path, size, mtime_ns, source.digest, source.encoded)
 
 
-def _state(state: os.stat_result) -> tuple[int, int]:
-    return state.st_size, state.st_mtime_ns
-
-
-def _seen(source: Source, state: os.stat_result, digest: str) -> Source:
-    return Source(source.root, source.path, state.st_size, state.st_mtime_ns, digest, source.encoded)
+def _digest_and_state(path: str) -> tuple[str, int, int]:
+    digest, state = local.digest_of(path)
+    return digest, state.st_size, state.st_mtime_ns
 
 
 def _with_digest(source: Source, path: str) -> Source:
@@ -406,19 +417,19 @@ def _with_digest(source: Source, path: str) -> Source:
     if source.digest is not None:
         return source
     try:
-        digest, state = local.digest_of(path)
+        digest, size, mtime_ns = _digest_and_state(path)
     except OSError:
         return source
-    return _seen(source, state, digest)
-
-
-def _check_digest(path: str, digest: str) -> None:
-    if local.digest_of(path)[0] != digest:
-        raise InputChangedError(f"{path!r} no longer equals its manifest: somebody changed it by hand. {_MEND}")
+    return Source(source.root, source.path, size, mtime_ns, digest, source.encoded)
 
 
 def _why(message: str) -> Failure | None:
     return Failure("Reject", message) if message else None
+
+
+def _is_small(data: Any) -> bool:
+    size = len(data) if isinstance(data, (bytes, str)) else getattr(data, "nbytes", None)
+    return isinstance(size, int) and size < _SMALL_BYTES
 
 
 def _array_facts(data: Any, format: Format, size: int) -> tuple[tuple[int, ...] | None, str | None, int | None]:

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,7 +19,7 @@ from luigi.task import MixinNaiveBulkComplete
 from luigi.worker import TaskProcess
 
 from luisy_dir import invocation, settings
-from luisy_dir.engines import open_engine
+from luisy_dir.engines import open_engine, start_workers
 from luisy_dir.engines.processes import end_with_parent
 from luisy_dir.errors import (
     DefinitionError,
@@ -232,11 +233,12 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
         if self.output().exists():
             self._check_up_to_date()
             return
-        plan = plan_first_build(inputs.items())
-        if not plan.rows and settings.resolve("on_empty", self) == "error":
-            raise MissingInputError(f"{self} has no items: there are none in {inputs}. {_ADVICE_ON_EMPTY}")
-        check_output_paths((row.key for row in plan.rows), self._format.suffix)
-        self._build(plan, inputs)
+        self._check_signature(inputs)
+        facts = self._facts(inputs)
+        with open_engine(facts.engine, facts.workers) as executor:
+            start_workers(executor, facts.workers)  # they load what they need while the folder is scanned
+            plan = self._plan_first_build(inputs)
+            self._build(plan, inputs, facts, executor)
 
     # -- what the user may ask ------------------------------------------------------------------------------------
 
@@ -390,16 +392,20 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
             return Reason.CHANGED
         return Reason.PARAMS if different <= {"parameters", "seed"} else Reason.CODE
 
-    def _build(self, plan: Plan, inputs: Inputs) -> None:
-        facts = self._facts(inputs)
+    def _plan_first_build(self, inputs: Inputs) -> Plan:
+        plan = plan_first_build(inputs.items())
+        if not plan.rows and settings.resolve("on_empty", self) == "error":
+            raise MissingInputError(f"{self} has no items: there are none in {inputs}. {_ADVICE_ON_EMPTY}")
+        check_output_paths((row.key for row in plan.rows), self._format.suffix)
+        return plan
+
+    def _build(self, plan: Plan, inputs: Inputs, facts: Facts, executor: Executor) -> None:
         policy = Policy(settings.resolve("max_errors", self))
         durability = settings.resolve("durability", self)
         begin = partial(self._begin, inputs.names if inputs.is_named else None)
         step = Step(inputs.roots(), begin, self._format, facts.parts["seed"], sync=durability == "item")
-        self._check_signature(inputs)
         with (
             Transaction(self.output().path, facts.fingerprint, durability=durability) as transaction,
-            open_engine(facts.engine, facts.workers) as executor,
             Progress(str(self), len(plan.rows)) as progress,
         ):
             run(plan, step, transaction, executor, policy, workers=facts.workers, on_entry=progress.advance)

@@ -100,10 +100,6 @@ def _foreign(directory: str, what: str) -> ForeignDirectoryError:
     )
 
 
-def _hash_of(path: str) -> int:
-    return xxhash.xxh3_64_intdigest(path.encode(errors="surrogateescape"))
-
-
 class _Totals:
     """What a record says of its entries, gathered as they come in."""
 
@@ -119,7 +115,7 @@ class _Totals:
         for output in entry.outputs:
             self.outputs.add(output.path, output.size, output.mtime_ns)
             self.contents.add(output.path, output.digest)
-            self.names += _hash_of(output.path)
+            self.names += hash(output.path)
         for source in entry.sources:
             self._sources[source.root].add(source.path, source.size, source.mtime_ns)
 
@@ -163,7 +159,7 @@ class Transaction:
         self._totals = _Totals()
         self._durability = durability
         self._lock: local.Lock | None = None
-        self._descriptor = -1
+        self._sync: local.BackgroundSync | None = None
         self._is_committed = False
 
     def __enter__(self) -> Self:
@@ -173,7 +169,8 @@ class Transaction:
             self._check_unpublished()
             self._remove_abandoned()
             system.makedirs(self.files)
-            self._descriptor = system.open(self.run, os.O_RDONLY)
+            if self._durability != "none":
+                self._sync = local.BackgroundSync(self.run)
         except BaseException:
             self._leave()
             raise
@@ -183,9 +180,8 @@ class Transaction:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if self._descriptor >= 0:
-                system.close(self._descriptor)
-                self._descriptor = -1
+            if self._sync is not None:
+                self._sync.close()
             if self._is_committed or not self._lines:
                 local.remove_tree(self.run)
         finally:
@@ -239,15 +235,15 @@ class Transaction:
         """
         with self._poisoning():
             self._sweep()
-            if self._durability != "none":
-                local.sync_file_system(self._descriptor)
+            if self._sync is not None:
+                self._sync.finish()
             record = self._write_manifest(facts)
         self._publish()
         return record
 
     def _sweep(self) -> None:
         """See that all outputs are staged, and remove what no entry speaks of, such as half of a killed worker's."""
-        if sum(map(_hash_of, local.files_below(self.files))) == self._totals.names:
+        if sum(map(hash, local.files_below(self.files))) == self._totals.names:
             return
         wanted = {output.path for entry in self.entries() for output in entry.outputs}
         staged = set(local.files_below(self.files))

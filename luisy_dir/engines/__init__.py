@@ -49,6 +49,13 @@ def open_engine(name: str, workers: int) -> Executor:
     return _foreign_executor(name, workers)
 
 
+def start_workers(executor: Executor, workers: int) -> None:
+    """Let worker processes start now, rather than when the first item is there; others have nothing to start."""
+    if isinstance(executor, ProcessExecutor):
+        for _ in range(workers):
+            executor.submit(os.getpid)
+
+
 def _foreign_executor(name: str, workers: int) -> Executor:
     module, _, attribute = name.partition(":")
     try:

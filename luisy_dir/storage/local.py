@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import stat as stat_bits
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import IO
 
@@ -16,6 +19,8 @@ from luisy_dir.storage import system
 
 _FIRST_BLOCK_BYTES = 1 << 16  # most files end here; asking for a megabyte costs 12 µs more
 _BLOCK_BYTES = 1 << 20
+_SYNC_PAUSE_SECONDS = 0.5
+_SYNC_PAUSE_FACTOR = 10  # others use the disk too: at most a tenth of the time is spent on bringing their data there
 _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}
 
 
@@ -41,12 +46,23 @@ def _digest(descriptor: int) -> str:
 
 
 def write_new(
-    folder: str, name: str, write: Callable[[IO[bytes]], object], *, sync: bool = False
+    folder: str, name: str, write: Callable[[IO[bytes]], object], *, is_small: bool = False, sync: bool = False
 ) -> tuple[str, os.stat_result]:
     """Write a file that must not exist yet; return the digest and the state of what was written.
 
     Folders between ``folder`` and the file are made, but never ``folder`` itself: where that has been renamed, its
     former owner must not bring it back. After an error nothing is left of the file.
+
+    Parameters
+    ----------
+    folder, name
+        The file is ``folder/name``.
+    write
+        Writes to the binary file that it is given.
+    is_small
+        The content fits into memory easily: ``write`` fills a buffer, and one call brings that to the disk.
+    sync
+        Bring the file to the disk.
 
     Raises
     ------
@@ -56,9 +72,10 @@ def write_new(
         The disk is full, or failed, or ``folder`` is gone.
     """
     path = f"{folder}/{name}"
+    content = _buffered(write) if is_small else None
     file = _create(folder, name)
     try:
-        digest = _fill(file, path, write, sync=sync)
+        digest = _fill(file, path, write, sync=sync) if content is None else _put(file, content, sync=sync)
         return digest, system.stat(path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -66,26 +83,53 @@ def write_new(
         raise
 
 
-def _create(folder: str, name: str) -> IO[bytes]:
+class _Buffer(io.BytesIO):
+    """A file in memory that a writer may close without losing what it wrote."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def _buffered(write: Callable[[IO[bytes]], object]) -> bytes | None:
+    """What ``write`` writes, or None where it asks for a file that the operating system knows."""
+    buffer = _Buffer()
+    try:
+        write(buffer)
+    except io.UnsupportedOperation:
+        return None
+    return buffer.getvalue()
+
+
+def _create(folder: str, name: str) -> int:
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR
     path = f"{folder}/{name}"
     try:
-        return system.create_file(path)
+        return system.open(path, flags)
     except FileNotFoundError:
         for end in (place for place, letter in enumerate(name) if letter == "/"):
             with contextlib.suppress(FileExistsError):
                 system.mkdir(f"{folder}/{name[:end]}")
-        return system.create_file(path)
+        return system.open(path, flags)
 
 
-def _fill(file: IO[bytes], path: str, write: Callable[[IO[bytes]], object], *, sync: bool) -> str:
-    # The file can be read as well as written: NumPy then writes through it, and its errors say that the disk is full.
-    with file:
+def _put(descriptor: int, content: bytes, *, sync: bool) -> str:
+    try:
+        write_all(descriptor, content)
+        if sync:
+            system.fsync(descriptor)
+    finally:
+        system.close(descriptor)
+    return xxhash.xxh3_128_hexdigest(content)
+
+
+def _fill(descriptor: int, path: str, write: Callable[[IO[bytes]], object], *, sync: bool) -> str:
+    with system.open_file(path, descriptor) as file:
         write(file)
         if not file.closed:
             file.flush()
             if sync:
-                system.fsync(file.fileno())
-            return _digest(file.fileno())
+                system.fsync(descriptor)
+            return _digest(descriptor)
     digest, _ = digest_of(path)  # the writer has closed the file itself
     if sync:
         sync_path(path)
@@ -143,6 +187,52 @@ def sync_file_system(descriptor: int) -> None:
         if error.errno not in _UNSUPPORTED:
             raise
         system.sync()
+
+
+class BackgroundSync:
+    """Brings a file system to the disk now and then while others write, so that the last time is short.
+
+    The first error is kept, and :meth:`finish` raises it: the kernel tells of lost data once.
+
+    Parameters
+    ----------
+    directory
+        Any directory on the file system; nothing of interest was written before this.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self._descriptor = system.open(directory, os.O_RDONLY)
+        self._error: OSError | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._repeat, name="luisy_dir-sync", daemon=True)
+        self._thread.start()
+
+    def _repeat(self) -> None:
+        pause = _SYNC_PAUSE_SECONDS
+        while not self._stop.wait(pause):
+            begin = time.monotonic()
+            try:
+                sync_file_system(self._descriptor)
+            except OSError as error:
+                self._error = error
+                return
+            pause = max(_SYNC_PAUSE_SECONDS, _SYNC_PAUSE_FACTOR * (time.monotonic() - begin))
+
+    def finish(self) -> None:
+        """Bring everything that was written to the disk; raise the first error that there ever was."""
+        self._end()
+        if self._error is not None:
+            raise self._error
+        sync_file_system(self._descriptor)
+
+    def close(self) -> None:
+        """Stop; bring nothing more to the disk."""
+        self._end()
+        system.close(self._descriptor)
+
+    def _end(self) -> None:
+        self._stop.set()
+        self._thread.join()
 
 
 def publish_directory(staged: str, target: str) -> None:

@@ -29,9 +29,13 @@ def open(path: str, flags: int, mode: int = 0o666) -> int:
     return os.open(path, flags | os.O_CLOEXEC, mode)
 
 
-def create_file(path: str) -> IO[bytes]:
-    """Make a file that must not exist yet, as a buffered binary file that can be read and written."""
-    return io.open(path, "x+b")  # noqa: UP020 - `open` is our own here
+def open_file(path: str, descriptor: int) -> IO[bytes]:
+    """Wrap a descriptor that can be read and written in a buffered file that knows its path, and closes it.
+
+    NumPy writes to such a file through its ``write``, whose errors say that the disk is full; past a file that can only
+    be written it goes by a way of its own, whose errors do not.
+    """
+    return io.BufferedRandom(io.FileIO(path, "r+", opener=lambda *_: descriptor))
 
 
 def read_file(path: str) -> IO[bytes]:

@@ -59,12 +59,17 @@ class Copies(luisy.DirectoryTask):
     """Each file once more, and its length."""
 
     turn = luigi.IntParameter(default=0)
-    notes_memory = luigi.BoolParameter(default=False)
+
+    def process(self, data):
+        assert len(data) == SIZE_BYTES
+        return data
+
+
+class CopiesWithPeak(Copies):
+    """The same, with the peak memory of the worker."""
 
     def process(self, data, item):
-        assert len(data) == SIZE_BYTES
-        if self.notes_memory:
-            item.meta["peak_kib"] = peak_kib()
+        item.meta["peak_kib"] = peak_kib()
         return data
 
 
@@ -174,7 +179,7 @@ def show_memory(folder):
 
 def print_peak(count):
     """In a process of its own: run the task, and print what it took."""
-    task = Copies(count=count, notes_memory=True)
+    task = CopiesWithPeak(count=count)
     task.run()
     peak = peak_kib()  # before the report, which loads pandas
     workers = task.report()["peak_kib"].max()
