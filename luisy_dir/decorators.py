@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import types
 from collections.abc import Callable
 from typing import IO, Any, ClassVar, TypeVar, overload
@@ -11,7 +12,6 @@ import luigi
 import luigi.util
 
 from luisy_dir.errors import DefinitionError
-from luisy_dir.fingerprint import of_function
 from luisy_dir.formats import Format, format_for
 from luisy_dir.settings import SETTINGS
 from luisy_dir.tasks import DirectoryTask, ExternalTask
@@ -59,6 +59,13 @@ def make_directory_output(read_file_func: Callable[[str], Any], regex_pattern: s
             f"make_directory_output needs a function read(filepath), got {read_file_func!r}. "
             "Write @make_directory_output(read_image), with the name of your reader in parentheses."
         )
+
+    try:
+        re.compile(regex_pattern or "")
+    except re.error as error:
+        raise DefinitionError(
+            f"regex_pattern {regex_pattern!r} is no regular expression: {error}. For a suffix write r'\\.png$'."
+        ) from error
 
     def decorate(cls: T) -> T:
         _check_class(cls, ExternalTask, "make_directory_output")
@@ -144,6 +151,10 @@ def requires(*tasks: type[luigi.Task], **named_tasks: type[luigi.Task]) -> Calla
                 "would be lost. Put requires above directory_task."
             )
         _check_class(cls, luigi.Task, "requires")
+        if "requires" in vars(cls):
+            raise DefinitionError(
+                f"{cls.__name__} says already what it requires, which would be lost. Name all in one requires(A, B)."
+            )
         decorated: T = luigi.util.requires(*tasks, **named_tasks)(cls)
         return decorated
 
@@ -211,9 +222,9 @@ class FunctionTask(DirectoryTask):
             filled["state"] = self.state
         return _Filled(function, filled)
 
-    def _code(self) -> dict[str, str]:
+    def _functions(self) -> dict[str, Callable[..., Any]]:
         functions = {"process": type(self).function, "setup": type(self).setup_function}
-        return {name: of_function(function) for name, function in functions.items() if function is not None}
+        return {name: function for name, function in functions.items() if function is not None}
 
 
 class _Filled:
@@ -311,9 +322,17 @@ def _check_function(function: object, params: dict[str, luigi.Parameter[Any]]) -
         )
     if function.__name__ == "<lambda>":
         raise DefinitionError("directory_task needs a function with a name, because the task is named after it.")
-    missing = [name for name in params if name not in inspect.signature(function).parameters]
+    arguments = list(inspect.signature(function).parameters)
+    missing = [name for name in params if name not in arguments]
     if missing:
         raise DefinitionError(f"{function.__name__!r} has no argument for the parameters {', '.join(missing)}.")
+    taken = [name for name in params if hasattr(FunctionTask, name)]
+    if taken:
+        raise DefinitionError(f"A parameter cannot be named {', '.join(taken)}, because a task has that. Rename it.")
+    if arguments and arguments[0] in {*params, "item", "state"}:
+        raise DefinitionError(
+            f"The first argument of {function.__name__!r} is {arguments[0]!r}, but the data comes first. Move it back."
+        )
 
 
 def _format(format: FormatLike, suffix: str | None) -> Format:

@@ -9,17 +9,24 @@ import inspect
 import json
 import linecache
 import os
+import re
 import sys
 import sysconfig
 import types
 from collections.abc import Callable, Iterable, Mapping
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
 from typing import Any
 
 import xxhash
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
+_SAYS_ALL = (PurePath, Enum, date, time, timedelta, Decimal, range, slice, re.Pattern)  # repr tells them apart
 _OPAQUE = "opaque"
 _BUILTIN = "builtin"
+_BYTE_CODE = '["byte code"'
 _INSTALLED = tuple(path + os.sep for path in {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
 
@@ -128,6 +135,13 @@ def of_function(function: Callable[..., Any]) -> str:
     return f"{_OPAQUE}:{digest}" if _names_something_opaque(parts) else digest
 
 
+def of_source(function: Callable[..., Any]) -> str | None:
+    """Digest of a function's source alone, or None where only its byte code is to be had."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    source = _source(code) if code is not None else _BYTE_CODE
+    return None if source.startswith(_BYTE_CODE) else xxhash.xxh3_128_hexdigest(source.encode(errors="surrogatepass"))
+
+
 def is_opaque(part: str) -> bool:
     """Whether a part of a fingerprint says that it could not look into something."""
     return part.startswith(_OPAQUE)
@@ -188,7 +202,8 @@ def _describe_function(function: types.FunctionType, seen: frozenset[int]) -> An
     return {
         "source": _source(function.__code__),
         "defaults": _describe([function.__defaults__, function.__kwdefaults__], seen),
-        "closure": {name: _describe(_content(cell), seen) for name, cell in cells},
+        # super() closes over the class, whose name differs between a script and its workers
+        "closure": {name: _describe(_content(cell), seen) for name, cell in cells if name != "__class__"},
     }
 
 
@@ -215,6 +230,11 @@ def _describe_object(value: Any, seen: frozenset[int]) -> Any:
     wrapped = getattr(value, "__wrapped__", None)
     if wrapped is not None:
         return _describe(wrapped, seen)
+    if isinstance(value, _SAYS_ALL):
+        return [type(value).__name__, repr(value)]
+    if not _is_installed(type(value)) and hasattr(value, "__dict__"):
+        methods = {name: part for name, part in vars(type(value)).items() if isinstance(part, types.FunctionType)}
+        return ["object", type(value).__qualname__, _describe(vars(value), seen), _describe(methods, seen)]
     return f"{_OPAQUE}:{_name(type(value))}"
 
 
@@ -240,6 +260,7 @@ def _name(value: Any) -> str:
 @functools.lru_cache(maxsize=1024)
 def _source(code: types.CodeType) -> str:
     """The syntax tree of the definition that ``code`` was made from, or its byte code where that is not to be had."""
+    linecache.checkcache(code.co_filename)
     lines = "".join(linecache.getlines(code.co_filename))
     try:
         tree, compiled = _parsed(lines, code.co_filename)
@@ -297,7 +318,7 @@ def _byte_code(code: types.CodeType) -> str:
     constants = [_constant(constant) for constant in code.co_consts]
     if _has_docstring(code):
         constants[0] = ""
-    return json.dumps(["bytecode", code.co_code.hex(), constants, list(code.co_names), list(code.co_varnames)])
+    return json.dumps(["byte code", code.co_code.hex(), constants, list(code.co_names), list(code.co_varnames)])
 
 
 def _has_docstring(code: types.CodeType) -> bool:

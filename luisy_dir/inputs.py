@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
@@ -10,9 +11,9 @@ import luigi
 from luigi.task import flatten
 
 from luisy_dir.errors import DefinitionError, KeyCollisionError
-from luisy_dir.fingerprint import of_function
+from luisy_dir.fingerprint import fingerprint_of, is_opaque, of_function, state_sum
 from luisy_dir.formats import Format
-from luisy_dir.item import RACY_NS, Item
+from luisy_dir.item import RACY_NS, Item, list_files
 from luisy_dir.keys import join, without_collisions
 from luisy_dir.manifest import InputState, Manifest, published_items
 from luisy_dir.step import Root
@@ -100,7 +101,15 @@ class Inputs:
             name: InputState("directory", manifest.record.outputs_digest, sum(manifest.record.counts.values()))
             for name, manifest in self.manifests.items()
         }
-        return published | {name: InputState("target", _digest_of_target(t)) for name, t in self._others.items()}
+        return published | {name: InputState("target", digest) for name, digest in self._digests_of_others.items()}
+
+    @cached_property
+    def _digests_of_others(self) -> dict[str, str]:
+        return {name: _digest_of_targets(output) for name, output in self._others.items()}
+
+    def recorded_states_equal(self, states: Mapping[str, InputState]) -> bool:
+        """Whether everything but raw folders is as recorded; raw folders are not looked at."""
+        return self.recorded_states() == {name: state for name, state in states.items() if state.kind != "raw"}
 
     def surely_equal(self, states: Mapping[str, InputState], start_ns: int) -> bool:
         """Whether the inputs are as they were, without a look at a single entry; False where there is a doubt.
@@ -112,7 +121,7 @@ class Inputs:
         start_ns
             When the run that recorded them began: a file that changed just before may have changed again unseen.
         """
-        if self.recorded_states() != {name: state for name, state in states.items() if state.kind != "raw"}:
+        if not self.recorded_states_equal(states):
             return False
         for name, target in self.raw.items():
             then, now = states.get(name), target.state()
@@ -125,8 +134,7 @@ class Inputs:
     def parts(self) -> dict[str, Any]:
         """What the fingerprint says of the inputs: how they are read, and what other targets hold."""
         read = {name: _of_reader(target) for name, target in self._targets().items()}
-        others = {name: _digest_of_target(target) for name, target in self._others.items()}
-        return {"read": read, "targets": others}
+        return {"read": read, "targets": self._digests_of_others}
 
 
 class _Skips:
@@ -156,11 +164,6 @@ class _Skips:
             return target.read_file(item.path) is None
         except Exception:  # noqa: BLE001 - a file that cannot be read is an item that fails, not one that is skipped
             return False
-
-
-def is_directory(task: luigi.Task) -> bool:
-    """Whether a required task's output is read item by item."""
-    return isinstance(task.output(), (RawDirectoryTarget, DirectoryTarget))
 
 
 def _with_names(tasks: list[luigi.Task]) -> list[tuple[str, luigi.Task]]:
@@ -196,9 +199,20 @@ def of_format(format: Format, verb: str) -> list[str]:
     return [format.suffix, "" if is_ours else of_function(function)]
 
 
+def _digest_of_targets(output: object) -> str:
+    """Digest of what a task that is no directory task has made: of one target, or of many in lists and dicts."""
+    digests = [_digest_of_target(target) for target in flatten(output)]
+    if len(digests) == 1:
+        return digests[0]
+    opaque = next((digest for digest in digests if is_opaque(digest)), None)
+    return opaque or fingerprint_of({"targets": digests})
+
+
 def _digest_of_target(target: object) -> str:
-    path = getattr(target, "path", None)
+    path = str(getattr(target, "path", ""))
     try:
-        return local.digest_of(str(path))[0] if path is not None else f"opaque:{type(target).__qualname__}"
+        if os.path.isdir(path):
+            return state_sum(list_files(path)).hexdigest()
+        return local.digest_of(path)[0]
     except OSError:
-        return "missing or no file"
+        return f"opaque:{type(target).__qualname__}"

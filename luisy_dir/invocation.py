@@ -98,7 +98,7 @@ def current() -> Invocation | None:
     global _latest  # noqa: PLW0603 - one process, one latest invocation
     if isinstance(multiprocessing.current_process(), TaskProcess):
         return _latest
-    for thread in threading.enumerate():
+    for thread in reversed(threading.enumerate()):  # a build inside a task's run has the younger one
         if isinstance(thread, KeepAliveThread):
             _latest = _by_thread.setdefault(thread, Invocation()) if thread not in _by_thread else _by_thread[thread]
             return _latest

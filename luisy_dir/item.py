@@ -160,8 +160,8 @@ def decode_item(encoded: bytes, folders: Mapping[str, str], seed: int) -> Item:
 
 class _KeyLogger(logging.LoggerAdapter[logging.Logger]):
     def process(self, msg: object, kwargs: Any) -> tuple[str, Any]:
-        key = self.extra["key"] if self.extra else ""
-        return f"{key}: {msg}", kwargs
+        key = str(self.extra["key"]) if self.extra else ""
+        return f"{key.replace('%', '%%')}: {msg}", kwargs
 
 
 def key_of(path: str) -> str:
@@ -200,10 +200,10 @@ def check_key(key: str) -> str:
     except UnicodeEncodeError as error:
         raise InputError(f"{key!r} cannot be the key of an output: it is no valid text. Choose another key.") from error
     parts = key.split("/")
-    if any(part.startswith(".") or not part for part in parts) or "\0" in key:
+    if any(part.startswith(".") or not part for part in parts) or "\0" in key or parts[-1].lower() in _LITTER:
         raise InputError(
-            f"{key!r} cannot be the key of an output: it must be a relative path without empty parts and without "
-            "parts that begin with a dot. Choose another key."
+            f"{key!r} cannot be the key of an output: it must be a relative path without empty parts, without "
+            "parts that begin with a dot, and no name that desktop systems use. Choose another key."
         )
     if any(len(os.fsencode(part)) > _LONGEST_NAME_BYTES for part in parts):
         raise InputError(f"{key!r} cannot be the key of an output: a file name has at most 255 bytes. Shorten it.")
@@ -266,32 +266,46 @@ def list_files(folder: str, pattern: str | None = None) -> Iterator[tuple[str, i
 def _walk(folder: str, pattern: str | None) -> Iterator[tuple[str, int, int]]:
     wanted = re.compile(pattern).search if pattern is not None else None
     ignored = 0
+    for path, entry in _entries(folder):
+        if wanted is not None and not wanted(path):
+            continue
+        state = _state(entry)
+        if state is None:
+            if entry.is_symlink():  # it leads nowhere; any other file has gone meanwhile
+                yield path, -1, 0
+        elif stat_bits.S_ISREG(state.st_mode):
+            yield path, state.st_size, state.st_mtime_ns
+        else:
+            ignored += not entry.is_symlink()
+    if ignored:
+        logger.warning("%s: %d entries are neither files nor folders and were ignored.", folder, ignored)
+
+
+def _entries(folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Relative path and entry of everything below a folder that is no folder itself, and not hidden."""
     prefixes = [""]
     while prefixes:
         prefix = prefixes.pop()
-        with _open_folder(folder, prefix) as entries:
+        opened = _open_folder(folder, prefix)
+        if opened is None:
+            continue
+        with opened as entries:
             for entry in entries:
                 name = entry.name
                 if name[0] == "." or name.lower() in _LITTER:
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     prefixes.append(f"{prefix}{name}/")
-                elif wanted is None or wanted(prefix + name):
-                    state = _state(entry)
-                    if state is None:
-                        yield prefix + name, -1, 0
-                    elif stat_bits.S_ISREG(state.st_mode):
-                        yield prefix + name, state.st_size, state.st_mtime_ns
-                    else:
-                        ignored += not entry.is_symlink()
-    if ignored:
-        logger.warning("%s: %d entries are neither files nor folders and were ignored.", folder, ignored)
+                else:
+                    yield prefix + name, entry
 
 
 def _open_folder(folder: str, prefix: str) -> Any:
     try:
         return system.scandir(f"{folder}/{prefix}")
     except (FileNotFoundError, NotADirectoryError) as error:
+        if prefix:  # the folder has gone since its parent was listed
+            return None
         missing = os.path.join(folder, prefix).rstrip("/")
         raise MissingInputError(
             f"There is no folder {missing!r}. Is the path right, and is the disk mounted?"

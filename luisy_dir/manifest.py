@@ -33,6 +33,7 @@ Status = Literal["written", "skipped", "rejected", "failed"]
 
 _RECORD_LIMIT_BYTES = 64 << 20
 _LINE_LIMIT_BYTES = 64 << 20
+_META_LIMIT_BYTES = 1 << 20
 _LARGEST_INTEGER = 2**63
 _PLAIN_KINDS: dict[str, Callable[[Any], Any]] = {"b": bool, "i": int, "u": int, "f": float, "U": str}  # of NumPy
 
@@ -220,9 +221,12 @@ def clean_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
         if name in COLUMNS or name == "key":
             raise InputError(f"item.meta[{name!r}] cannot be kept: the report has that column already. Rename it.")
     try:
-        return {_text(name, name): _plain(value, name) for name, value in meta.items()}
+        cleaned = {_text(name, name): _plain(value, name) for name, value in meta.items()}
     except RecursionError as error:
         raise InputError("item.meta cannot be kept: a value contains itself, or is nested too deeply.") from error
+    if len(_encode(cleaned)) > _META_LIMIT_BYTES:
+        raise InputError("item.meta cannot be kept: it is larger than 1 MiB. Write large data as an Output.")
+    return cleaned
 
 
 def _plain(value: Any, name: str) -> Any:  # noqa: PLR0911 - one line a kind
@@ -256,7 +260,7 @@ def _text(value: object, name: object) -> str:
         raise InputError(
             f"item.meta[{name!r}] cannot be kept: {value!r} is no valid text. Encode it, for example with repr()."
         ) from error
-    return str(value)
+    return str.__str__(value)  # not what a subclass makes of it, such as an Enum
 
 
 class Journal:

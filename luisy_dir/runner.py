@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import closing
 
-from luisy_dir.engines.mapping import map_unordered
+from luisy_dir.engines.mapping import map_unordered, unpack_error
 from luisy_dir.errors import ItemsFailedError, LuisyDirError, StorageError, WorkerDiedError
 from luisy_dir.item import Item, encode_item
 from luisy_dir.manifest import Entry
@@ -69,9 +69,12 @@ def run(
     with closing(at_work), closing(map_unordered(executor, at_work, encoded, workers=workers)) as outcomes:
         try:
             for outcome in outcomes:
-                line, exception = outcome
+                line, packed = outcome
+                exception = None if packed is None else unpack_error(packed)
                 if line is None:
                     raise _fatal(exception)
+                if not line:  # the file was removed since the run began: as if it had not been there
+                    continue
                 entry = transaction.collect(line)
                 if on_entry is not None:
                     on_entry(entry)

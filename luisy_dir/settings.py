@@ -206,4 +206,5 @@ def process_state() -> dict[str, str]:
 
 def adopt(state: dict[str, str]) -> None:
     """In a child process: take over the parent's :func:`process_state`; it is as strong as flags of our own."""
+    _inherited_flags.clear()
     _inherited_flags.update(state)

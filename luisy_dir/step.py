@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
-from luisy_dir.engines.mapping import message_of, portable
+from luisy_dir.engines.mapping import message_of, pack_error
 from luisy_dir.errors import (
     DefinitionError,
     InputChangedError,
@@ -140,9 +140,10 @@ class Step:
         return {root.name: root.read for root in self.roots}
 
 
-# What a worker answers for one item: its entry as a line, and the exception for the parent to raise from. No line says
-# that the run cannot go on. A plain tuple of bytes, because it is pickled a million times.
-Outcome = tuple[bytes | None, BaseException | None]
+# What a worker answers for one item: its entry as a line, and the packed exception for the parent to raise from. No
+# line says that the run cannot go on, an empty one that the item has gone. Plain bytes, because they are pickled a
+# million times, and because an exception may not be known to the parent.
+Outcome = tuple[bytes | None, bytes | None]
 
 
 class _NotWritten(Exception):  # noqa: N818 - carries a verdict from where it is known to where the entry is made
@@ -150,6 +151,14 @@ class _NotWritten(Exception):  # noqa: N818 - carries a verdict from where it is
         super().__init__(message)
         self.status = status
         self.message = message
+
+
+class _Collision(Exception):  # noqa: N818 - becomes a KeyCollisionError that ends the run
+    """Two items write one output: which of them came first is chance, so that the run must end."""
+
+
+class _Gone(Exception):  # noqa: N818 - not an error: somebody has removed the file since the run began
+    """A raw file is no longer there."""
 
 
 class _Worker:
@@ -198,11 +207,15 @@ class StepInWorker:
             entry, exception = self._attempt(decode_item(encoded, self.step.folders, self.step.seed), worker)
             line = encode_entry(entry)
             worker.journal.append(line)
+        except _Gone:
+            return b"", None
+        except _Collision as collision:
+            return None, pack_error(KeyCollisionError(str(collision)))
         except Exception as error:  # noqa: BLE001 - the user's setup may raise anything, and so may the disk
-            return None, portable(error)
+            return None, pack_error(error)
         return line, exception
 
-    def _attempt(self, item: Item, worker: _Worker) -> tuple[Entry, BaseException | None]:
+    def _attempt(self, item: Item, worker: _Worker) -> tuple[Entry, bytes | None]:
         started, begin = datetime.now(UTC), time.perf_counter()
         attempt = _Attempt(self.step, f"{self.run}/files", worker.process)
         verdict = attempt.run(item)
@@ -237,7 +250,7 @@ class StepInWorker:
 class _Verdict(NamedTuple):
     status: Status
     error: Failure | None = None
-    exception: BaseException | None = None
+    exception: bytes | None = None
 
 
 class _Attempt:
@@ -261,17 +274,15 @@ class _Attempt:
         except _NotWritten as verdict:
             return self._undo(item, verdict.status, _why(verdict.message))
         except Reject as verdict:
-            return self._undo(item, "rejected", Failure("Reject", _valid(str(verdict.reason))))
-        except StorageError:
+            return self._undo(item, "rejected", Failure("Reject", _valid(str(verdict.reason))[:_LONGEST_MESSAGE]))
+        except (StorageError, _Collision, _Gone):
             self._remove_outputs()
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's functions may raise anything
-            return self._undo(item, "failed", _failure(error), portable(error))
+            return self._undo(item, "failed", _failure(error), pack_error(error))
         return _Verdict("written")
 
-    def _undo(
-        self, item: Item, status: Status, failure: Failure | None, exception: BaseException | None = None
-    ) -> _Verdict:
+    def _undo(self, item: Item, status: Status, failure: Failure | None, exception: bytes | None = None) -> _Verdict:
         self._remove_outputs()
         with contextlib.suppress(InputError):  # what the step noted before is kept where it can be
             self.meta = clean_meta(item.meta)
@@ -331,7 +342,8 @@ class _Attempt:
             is_small = _is_small(output.data)
             digest, state = local.write_new(self._files, path, write, is_small=is_small, sync=self._step.sync)
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-            raise KeyCollisionError(
+            is_own = any(written.path == path for written in self.outputs)
+            raise (KeyCollisionError if is_own else _Collision)(
                 f"{path!r} cannot be written for the item {item.key!r}: another output has that name, or the name of "
                 "one of its folders. Give one of them another key."
             ) from error
@@ -380,11 +392,16 @@ def _read_raw(read: Callable[[str], Any], path: str, source: Source) -> tuple[An
     is_in_doubt = source.mtime_ns > time.time_ns() - RACY_NS
     for _ in range(_TRIES_OF_UNSTABLE_INPUT):
         if is_in_doubt:
-            before = _digest_and_state(path)
-        data = read(path)
+            before = _digest_of_raw(path)
+        try:
+            data = read(path)
+        except Exception:
+            if not local.exists(path):
+                raise _Gone from None
+            raise
         if data is None:  # not ours: do not read it a second time for a digest that nobody needs
             return None, source
-        after = digest, size, mtime_ns = _digest_and_state(path)
+        after = digest, size, mtime_ns = _digest_of_raw(path)
         if after[1:] == before[1:] and before[0] in {None, digest}:
             return data, Source(source.root, source.path, size, mtime_ns, digest, source.encoded)
         is_in_doubt = True
@@ -405,6 +422,15 @@ def _read_published(read: Callable[[str], Any], path: str, source: Source) -> tu
     if (size, mtime_ns) != (source.size, source.mtime_ns) and local.digest_of(path)[0] != source.digest:
         raise InputChangedError(f"{path!r} no longer equals its manifest: somebody changed it by hand. {_MEND}")
     return read(path), Source(source.root, source.path, size, mtime_ns, source.digest, source.encoded)
+
+
+def _digest_of_raw(path: str) -> tuple[str, int, int]:
+    try:
+        return _digest_and_state(path)
+    except FileNotFoundError:
+        if not local.exists(path):
+            raise _Gone from None
+        raise
 
 
 def _digest_and_state(path: str) -> tuple[str, int, int]:

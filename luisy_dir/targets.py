@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from luigi.local_target import LocalFileSystem
 from luigi.target import FileSystemTarget
 
-from luisy_dir.errors import DefinitionError, ForeignDirectoryError, MissingInputError
+from luisy_dir.errors import DefinitionError, ForeignDirectoryError, ManifestError, MissingInputError
 from luisy_dir.fingerprint import StateSum, state_sum
 from luisy_dir.formats import Format, format_of_path
 from luisy_dir.item import Item, list_files, scan
@@ -184,7 +184,20 @@ class DirectoryTarget(_AnyDirectory):
             return
         if os.path.islink(self.path) or not local.exists(os.path.join(self.path, FOLDER)):
             raise ForeignDirectoryError(f"{self.path!r} has no manifest: it is not ours, and is not removed.")
+        foreign = self._foreign_files()
+        if foreign:
+            raise ForeignDirectoryError(
+                f"{self.path!r} is not removed, because {foreign[0]!r} and {len(foreign) - 1} more files in it are not "
+                "in its manifest. Move them away first."
+            )
         withdraw(self.path)
+
+    def _foreign_files(self) -> list[str]:
+        try:
+            ours = {output.path for entry in self.manifest().entries() for output in entry.outputs}
+        except ManifestError:  # whose advice is to remove the directory
+            return []
+        return sorted(path for path in self.outputs_on_disk() if path not in ours)
 
     def outputs_on_disk(self) -> dict[str, tuple[int, int]]:
         """Size in bytes and mtime in nanoseconds of each file in the directory, by relative path."""

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,7 +29,7 @@ from luisy_dir.errors import (
     MissingInputError,
     StaleDirectoryError,
 )
-from luisy_dir.fingerprint import fingerprint_of, of_function
+from luisy_dir.fingerprint import fingerprint_of, is_opaque, of_function, of_source
 from luisy_dir.formats import Format
 from luisy_dir.inputs import Inputs, of_format
 from luisy_dir.item import Item
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("luigi-interface.luisy_dir")
 
+_answers: ContextVar[dict[luigi.Task, bool] | None] = ContextVar("answers", default=None)
+_told_opaque: set[str] = set()
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9.+-]{1,40}\Z")
 _LONGEST_FOLDER = 200
 _HASH_DIGITS = 10
@@ -161,6 +164,8 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
         name = type(self).__name__
         if not callable(getattr(self, "process", None)):
             raise DefinitionError(f"{name} has no method process. Give it process(self, data) that returns the result.")
+        if inspect.iscoroutinefunction(self.process):
+            raise DefinitionError(f"{name}.process is asynchronous and is never awaited. Write a plain function.")
         if self.format is None:
             raise DefinitionError(
                 f"{name} has no format. Decorate it with directory_output('.npy'), or another suffix or Format."
@@ -192,16 +197,30 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
 
     def complete(self) -> bool:
         """Whether the published directory equals its inputs, code and parameters, and all it requires is complete."""
+        answers = _answers.get()
+        if answers is None:  # tasks that are required on several ways are asked once for each question from outside
+            token = _answers.set({})
+            try:
+                return self.complete()
+            finally:
+                _answers.reset(token)
+        if self not in answers:
+            answers[self] = self._is_complete()
+        return answers[self]
+
+    def _is_complete(self) -> bool:
         invocation.current()  # notes when Luigi first asked, also where there is nothing to ask about
         manifest = self._manifest()
-        if manifest is None:
+        if manifest is None or not self._is_mine(manifest):
             return False
         if settings.resolve("freshness", self) == "exists":
             return True
         if not all(task.complete() for task in self.deps()):
             return False
         inputs = self._inputs()
-        if not self._is_mine(manifest) or manifest.record.fingerprint != fingerprint_of(self._parts(inputs)):
+        if manifest.record.fingerprint != fingerprint_of(self._parts(inputs)):
+            return False
+        if not inputs.recorded_states_equal(manifest.record.inputs) and not self._equals_inputs(manifest, inputs):
             return False
         return invocation.remembered(
             manifest.directory,
@@ -314,7 +333,8 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
             "seed": settings.resolve("seed", self),
             "process": self._code(),
             "write": of_format(self._format, "write"),
-            "names": list(inputs.names) if inputs.is_named else None,
+            "names": list(inputs.names),
+            "is_named": inputs.is_named,
             **inputs.parts(),
         }
 
@@ -324,13 +344,25 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
         significant = self.get_param_names()
         return {name: xxhash.xxh3_64_hexdigest(str(values[name]).encode()) for name in significant}
 
+    def _functions(self) -> dict[str, Callable[..., Any]]:
+        """The user's own functions, by name."""
+        methods = {"process": type(self).process, "setup": type(self).setup}
+        return {name: method for name, method in methods.items() if method is not DirectoryTask.setup}
+
     def _code(self) -> dict[str, str]:
         """Fingerprints of the user's own functions."""
-        methods = {"process": type(self).process, "setup": type(self).setup}
-        return {name: of_function(method) for name, method in methods.items() if method is not DirectoryTask.setup}
+        return {name: of_function(function) for name, function in self._functions().items()}
+
+    def _sources(self) -> dict[str, str | None]:
+        """Digests of the source of the user's own functions, where it is to be had."""
+        return {name: of_source(function) for name, function in self._functions().items()}
 
     def _check_before_work(self, inputs: Inputs) -> None:
         path = self.output().path
+        if not self.get_folder_name().strip("/"):
+            raise DefinitionError(
+                f"{self}.get_folder_name() is empty, so that the result would replace the layer folder. Name a folder."
+            )
         check_place(path)
         for folder in inputs.folders.values():
             if f"{path}/".startswith(f"{folder}/"):
@@ -356,8 +388,8 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
         if not plan.is_complete:
             raise StaleDirectoryError(
                 f"{self.output().path!r} is published, but no longer equals its inputs, code or parameters. {plan}\n"
-                f"Updating in place is not possible yet: remove the directory with {type(self).__name__}().output()"
-                ".remove() and run again."
+                f"Updating in place is not possible yet: remove the directory with {self}.output().remove() and run "
+                "again."
             )
         logger.info("%s: nothing to do. %s", self, plan)
 
@@ -402,7 +434,7 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
     def _build(self, plan: Plan, inputs: Inputs, facts: Facts, executor: Executor) -> None:
         policy = Policy(settings.resolve("max_errors", self))
         durability = settings.resolve("durability", self)
-        begin = partial(self._begin, inputs.names if inputs.is_named else None)
+        begin = partial(self._begin, inputs.names if inputs.is_named else None, self._sources())
         step = Step(inputs.roots(), begin, self._format, facts.parts["seed"], sync=durability == "item")
         with (
             Transaction(self.output().path, facts.fingerprint, durability=durability) as transaction,
@@ -416,6 +448,7 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
     def _facts(self, inputs: Inputs) -> Facts:
         parts = self._parts(inputs)
         engine, workers = settings.resolve("engine", self), settings.resolve("workers", self)
+        self._tell_opaque(parts)
         return Facts(
             task=self.get_task_family(),
             parameters=self._public_parameters(),
@@ -428,6 +461,19 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
             raw_roots=tuple(inputs.raw),
         )
 
+    def _tell_opaque(self, parts: dict[str, Any]) -> None:
+        """Say once what could not be looked into: a change there makes nothing stale."""
+        family = self.get_task_family()
+        opaque = sorted(name for name in ("process", "read", "write", "targets") if _is_opaque_in(parts[name]))
+        if opaque and family not in _told_opaque:
+            _told_opaque.add(family)
+            logger.warning(
+                "%s: %s use what cannot be looked into, such as an open file. Changes there go unnoticed: change "
+                "`version` with them.",
+                family,
+                ", ".join(opaque),
+            )
+
     def _check_not_all_skipped(self, progress: Progress, inputs: Inputs) -> None:
         if progress.are_all("skipped") and settings.resolve("on_empty", self) == "error":
             raise MissingInputError(
@@ -437,8 +483,16 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
 
     # -- what happens in a worker ---------------------------------------------------------------------------------
 
-    def _begin(self, names: tuple[str, ...] | None) -> Callable[[list[Any], Item], Any]:
+    def _begin(
+        self, names: tuple[str, ...] | None, sources: Mapping[str, str | None]
+    ) -> Callable[[list[Any], Item], Any]:
         """Prepare a worker; return what processes an item there, with the data under these names if there are any."""
+        for name, source in self._sources().items():
+            if source is not None and sources[name] not in {None, source}:
+                raise DefinitionError(
+                    f"The file that defines {name} of {type(self).__name__} has changed since this program began, so "
+                    "that workers would run other code than was recorded. Start again"
+                )
         at_work = object.__new__(type(self))  # copy.copy would find this very task in Luigi's cache of instances
         at_work.__dict__.update(self.__dict__)
         at_work.setup()
@@ -471,6 +525,14 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
             ) from error
 
 
+def _is_opaque_in(part: Any) -> bool:
+    if isinstance(part, dict):
+        return any(map(_is_opaque_in, part.values()))
+    if isinstance(part, list):
+        return any(map(_is_opaque_in, part))
+    return isinstance(part, str) and is_opaque(part)
+
+
 def _advice_on(task: luigi.Task) -> str:
     output = task.output()
     if isinstance(output, RawDirectoryTarget):
@@ -478,11 +540,18 @@ def _advice_on(task: luigi.Task) -> str:
     return "Run it first."
 
 
+def _is_child_of(pid: int) -> bool:
+    """Whether this process was started by that one; a pickle that was kept for later must not change any settings."""
+    parent = multiprocessing.parent_process()
+    is_starting = getattr(multiprocessing.current_process(), "_inheriting", False)  # before the parent is known
+    return is_starting or pid == (os.getppid() if parent is None else parent.pid)
+
+
 def _rebuild(
     cls: type[DirectoryTask], parameters: Mapping[str, Any], pid: int, of_settings: Any, of_invocation: Any
 ) -> DirectoryTask:
     """A task in another process, with the settings of the process that it comes from."""
-    if pid != os.getpid():
+    if _is_child_of(pid):
         settings.adopt(of_settings)
         invocation.adopt(of_invocation)
     return cls(**parameters)

@@ -86,6 +86,11 @@ def check_place(directory: str) -> None:
     """Raise ForeignDirectoryError where something that is not ours lies at ``directory``."""
     if os.path.islink(directory):
         raise _foreign(directory, "is a symlink")
+    parent = os.path.dirname(directory)
+    while parent != os.path.dirname(parent):
+        if local.exists(os.path.join(parent, FOLDER)):
+            raise _foreign(directory, f"lies in {parent!r}, which another task has published")
+        parent = os.path.dirname(parent)
     if not local.exists(directory) or local.exists(os.path.join(directory, FOLDER)):
         return
     if not os.path.isdir(directory):
@@ -202,7 +207,7 @@ class Transaction:
     def _remove_abandoned(self) -> None:
         for name in local.names_in(self.staging):
             if name.startswith((_RUN, _BAD)):
-                local.remove_tree(os.path.join(self.staging, name))
+                _remove_fenced(os.path.join(self.staging, name), self.staging)
 
     def collect(self, line: bytes) -> Entry:
         """Take in what became of one item, as a worker has encoded it, and return it decoded.
@@ -350,20 +355,25 @@ def withdraw(directory: str) -> None:
     staging = staging_of(directory)
     lock = _lock_of(staging)
     try:
-        doomed = os.path.join(staging, _BAD + uuid.uuid4().hex)
-        system.rename(directory, doomed)
-        local.remove_tree(doomed)
+        _remove_fenced(directory, staging)
     finally:
         lock.release()
         local.remove_empty(staging)
+
+
+def _remove_fenced(path: str, staging: str) -> None:
+    """Rename, then remove: a writer that still is at work there gets an error, and no reader sees a part."""
+    doomed = os.path.join(staging, _BAD + uuid.uuid4().hex)
+    system.rename(path, doomed)
+    local.remove_tree(doomed)
 
 
 def _lock_of(staging: str) -> local.Lock:
     """The lock of a staging, taken; the staging is made where there is none."""
     lock = local.Lock(os.path.join(staging, "lock"))
     while True:
-        system.makedirs(staging)
-        with contextlib.suppress(FileNotFoundError):  # the run that ended just now has removed the staging
+        with contextlib.suppress(FileNotFoundError, FileExistsError):  # a run that ended just now removes the staging
+            system.makedirs(staging)
             lock.acquire()
             return lock
 

@@ -437,6 +437,8 @@ def test_whatever_it_is_given_it_answers(value):
 
 
 class Opaque:
+    __slots__ = ()
+
     def __call__(self, x):
         return x
 
@@ -510,7 +512,7 @@ def closed():
     return f
 
 class Opaque:
-    pass
+    __slots__ = ()
 
 def fibonacci(n):
     return fibonacci(n - 1) + fibonacci(n - 2) if n > 1 else n

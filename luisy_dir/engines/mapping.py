@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import cloudpickle
 
+from luisy_dir.engines.processes import end_with_parent
 from luisy_dir.engines.serial import SerialExecutor
 from luisy_dir.errors import DefinitionError
 
@@ -135,19 +136,33 @@ def call_blob(blob: bytes, chunk: bytes) -> bytes:
     Either goes back as one opaque object, because some executors walk through containers at a high price, and because
     an error that cannot be unpickled would break the whole pool.
     """
+    end_with_parent()
     try:
         return pickle.dumps(_call(_unpickled(blob), pickle.loads(chunk)))
     except Exception as error:  # noqa: BLE001 - the parent raises it
-        return pickle.dumps(portable(error))
+        return pickle.dumps((None, pack_error(error)))
 
 
-def portable(error: BaseException) -> BaseException:
-    """The exception itself where it survives pickling, else a RuntimeError that says the same."""
+def pack_error(error: BaseException) -> bytes:
+    """An exception on its way to another process: pickled twice over, beside what it says.
+
+    Some exceptions cannot be pickled, some not unpickled, and of some the other process does not know the class.
+    """
+    said = f"{type(error).__name__}: {message_of(error)}"
     try:
-        pickle.loads(pickle.dumps(error))
+        return pickle.dumps((pickle.dumps(error), said))
     except Exception:  # noqa: BLE001 - exceptions break in every imaginable way here
-        return RuntimeError(f"{type(error).__name__}: {message_of(error)}")
-    return error
+        return pickle.dumps((b"", said))
+
+
+def unpack_error(packed: bytes) -> BaseException:
+    """The exception itself where that can be had, else a RuntimeError that says the same."""
+    pickled, said = pickle.loads(packed)
+    try:
+        error = pickle.loads(pickled)
+    except Exception:  # noqa: BLE001 - as above
+        error = None
+    return error if isinstance(error, BaseException) else RuntimeError(said)
 
 
 def message_of(error: BaseException) -> str:
@@ -173,10 +188,9 @@ def _unpickled_once(blob: bytes) -> Callable[[Any], Any]:
 
 
 def _received(answer: Any) -> tuple[float, list[Any]]:
-    received = pickle.loads(answer) if isinstance(answer, bytes) else answer
-    if isinstance(received, BaseException):
-        raise received
-    seconds, results = received
+    seconds, results = pickle.loads(answer) if isinstance(answer, bytes) else answer
+    if seconds is None:
+        raise unpack_error(results)
     return seconds, results
 
 

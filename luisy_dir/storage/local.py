@@ -95,7 +95,7 @@ def _buffered(write: Callable[[IO[bytes]], object]) -> bytes | None:
     buffer = _Buffer()
     try:
         write(buffer)
-    except io.UnsupportedOperation:
+    except (io.UnsupportedOperation, AttributeError):  # it asks for fileno() or name
         return None
     return buffer.getvalue()
 
@@ -129,8 +129,9 @@ def _fill(descriptor: int, path: str, write: Callable[[IO[bytes]], object], *, s
             file.flush()
             if sync:
                 system.fsync(descriptor)
-            return _digest(descriptor)
-    digest, _ = digest_of(path)  # the writer has closed the file itself
+            if os.path.samestat(system.fstat(descriptor), system.stat(path)):
+                return _digest(descriptor)
+    digest, _ = digest_of(path)  # the writer has closed the file itself, or has put another in its place
     if sync:
         sync_path(path)
     return digest
@@ -369,6 +370,7 @@ class Lock:
         """Remove the lock's file and let the lock go."""
         if self._descriptor >= 0:
             with contextlib.suppress(OSError):
-                system.unlink(self._path)
+                if self._is_current(self._descriptor):  # somebody may have removed ours, and another run made its own
+                    system.unlink(self._path)
             system.close(self._descriptor)
             self._descriptor = -1
