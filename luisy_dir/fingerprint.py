@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from importlib.machinery import SourceFileLoader
 from pathlib import PurePath
 from typing import Any
 
@@ -26,7 +27,6 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 _SAYS_ALL = (PurePath, Enum, date, time, timedelta, Decimal, range, slice, re.Pattern)  # repr tells them apart
 _OPAQUE = "opaque"
 _BUILTIN = "builtin"
-_BYTE_CODE = '["byte code"'
 _INSTALLED = tuple(path + os.sep for path in {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
 
@@ -135,11 +135,16 @@ def of_function(function: Callable[..., Any]) -> str:
     return f"{_OPAQUE}:{digest}" if _names_something_opaque(parts) else digest
 
 
-def of_source(function: Callable[..., Any]) -> str | None:
-    """Digest of a function's source alone, or None where only its byte code is to be had."""
+def of_byte_code(function: Callable[..., Any]) -> str | None:
+    """Digest of what a function was compiled to, to compare two processes of one Python; None where that may differ.
+
+    It may where a module was not simply read from its file: pytest, for one, rewrites assertions as it imports.
+    """
     code = getattr(inspect.unwrap(function), "__code__", None)
-    source = _source(code) if code is not None else _BYTE_CODE
-    return None if source.startswith(_BYTE_CODE) else xxhash.xxh3_128_hexdigest(source.encode(errors="surrogatepass"))
+    spec = getattr(sys.modules.get(str(getattr(function, "__module__", None))), "__spec__", None)
+    if code is None or type(getattr(spec, "loader", None)) is not SourceFileLoader:
+        return None
+    return xxhash.xxh3_128_hexdigest(_byte_code(code).encode(errors="surrogatepass"))
 
 
 def is_opaque(part: str) -> bool:
@@ -318,7 +323,7 @@ def _byte_code(code: types.CodeType) -> str:
     constants = [_constant(constant) for constant in code.co_consts]
     if _has_docstring(code):
         constants[0] = ""
-    return json.dumps(["byte code", code.co_code.hex(), constants, list(code.co_names), list(code.co_varnames)])
+    return json.dumps(["bytecode", code.co_code.hex(), constants, list(code.co_names), list(code.co_varnames)])
 
 
 def _has_docstring(code: types.CodeType) -> bool:

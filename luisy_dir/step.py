@@ -22,6 +22,7 @@ from luisy_dir.errors import (
     InputChangedError,
     InputError,
     KeyCollisionError,
+    LuisyDirError,
     Reject,
     SetupError,
     StorageError,
@@ -32,6 +33,7 @@ from luisy_dir.manifest import Entry, Failure, Journal, OutputFile, Status, clea
 from luisy_dir.storage import local, system
 
 _TRIES_OF_UNSTABLE_INPUT = 3
+_SUFFIXES_OF_LITTER = {".db", ".ini"}  # with the right key these are names that a scan passes over
 _SMALL_BYTES = 1 << 20
 _LONGEST_MESSAGE = 2_000
 _LONGEST_TRACEBACK = 8_000
@@ -170,6 +172,8 @@ class _Worker:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{next(self._numbers)}"
         try:
             self.process = step.begin()
+        except LuisyDirError:
+            raise
         except Exception as error:
             raise SetupError(
                 f"No item could be processed, because setup raised {type(error).__name__}: {error}. "
@@ -335,13 +339,15 @@ class _Attempt:
         suffix = format.suffix if output.suffix is None else output.suffix
         key = item.key if output.key is None else f"{item.key}/{output.key}"
         path = key + suffix
-        if output.key is not None:
+        if output.key is not None or suffix in _SUFFIXES_OF_LITTER:
             check_key(path)
         try:
             write = partial(format.write, output.data)
             is_small = _is_small(output.data)
             digest, state = local.write_new(self._files, path, write, is_small=is_small, sync=self._step.sync)
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+            if not str(error.filename).startswith(self._files):  # the writer's own
+                raise
             is_own = any(written.path == path for written in self.outputs)
             raise (KeyCollisionError if is_own else _Collision)(
                 f"{path!r} cannot be written for the item {item.key!r}: another output has that name, or the name of "

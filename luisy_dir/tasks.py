@@ -29,7 +29,7 @@ from luisy_dir.errors import (
     MissingInputError,
     StaleDirectoryError,
 )
-from luisy_dir.fingerprint import fingerprint_of, is_opaque, of_function, of_source
+from luisy_dir.fingerprint import fingerprint_of, is_opaque, of_byte_code, of_function
 from luisy_dir.formats import Format
 from luisy_dir.inputs import Inputs, of_format
 from luisy_dir.item import Item
@@ -353,9 +353,9 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
         """Fingerprints of the user's own functions."""
         return {name: of_function(function) for name, function in self._functions().items()}
 
-    def _sources(self) -> dict[str, str | None]:
-        """Digests of the source of the user's own functions, where it is to be had."""
-        return {name: of_source(function) for name, function in self._functions().items()}
+    def _byte_codes(self) -> dict[str, str | None]:
+        """What the user's own functions are in this process, to be the same in its workers."""
+        return {name: of_byte_code(function) for name, function in self._functions().items()}
 
     def _check_before_work(self, inputs: Inputs) -> None:
         path = self.output().path
@@ -434,7 +434,7 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
     def _build(self, plan: Plan, inputs: Inputs, facts: Facts, executor: Executor) -> None:
         policy = Policy(settings.resolve("max_errors", self))
         durability = settings.resolve("durability", self)
-        begin = partial(self._begin, inputs.names if inputs.is_named else None, self._sources())
+        begin = partial(self._begin, inputs.names if inputs.is_named else None, self._byte_codes())
         step = Step(inputs.roots(), begin, self._format, facts.parts["seed"], sync=durability == "item")
         with (
             Transaction(self.output().path, facts.fingerprint, durability=durability) as transaction,
@@ -484,14 +484,14 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
     # -- what happens in a worker ---------------------------------------------------------------------------------
 
     def _begin(
-        self, names: tuple[str, ...] | None, sources: Mapping[str, str | None]
+        self, names: tuple[str, ...] | None, byte_codes: Mapping[str, str | None]
     ) -> Callable[[list[Any], Item], Any]:
         """Prepare a worker; return what processes an item there, with the data under these names if there are any."""
-        for name, source in self._sources().items():
-            if source is not None and sources[name] not in {None, source}:
+        for name, byte_code in self._byte_codes().items():
+            if None not in {byte_code, byte_codes[name]} and byte_code != byte_codes[name]:
                 raise DefinitionError(
                     f"The file that defines {name} of {type(self).__name__} has changed since this program began, so "
-                    "that workers would run other code than was recorded. Start again"
+                    "that workers would run other code than is recorded. Start again."
                 )
         at_work = object.__new__(type(self))  # copy.copy would find this very task in Luigi's cache of instances
         at_work.__dict__.update(self.__dict__)
@@ -543,8 +543,8 @@ def _advice_on(task: luigi.Task) -> str:
 def _is_child_of(pid: int) -> bool:
     """Whether this process was started by that one; a pickle that was kept for later must not change any settings."""
     parent = multiprocessing.parent_process()
-    is_starting = getattr(multiprocessing.current_process(), "_inheriting", False)  # before the parent is known
-    return is_starting or pid == (os.getppid() if parent is None else parent.pid)
+    is_starting: bool = getattr(multiprocessing.current_process(), "_inheriting", False)  # before the parent is known
+    return is_starting or (parent is not None and pid == parent.pid)
 
 
 def _rebuild(
