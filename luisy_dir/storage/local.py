@@ -75,8 +75,7 @@ def write_new(
     content = _buffered(write) if is_small else None
     file = _create(folder, name)
     try:
-        digest = _fill(file, path, write, sync=sync) if content is None else _put(file, content, sync=sync)
-        return digest, system.stat(path)
+        return _fill(file, path, write, sync=sync) if content is None else _put(file, content, sync=sync)
     except BaseException:
         with contextlib.suppress(OSError):
             system.unlink(path)
@@ -112,29 +111,32 @@ def _create(folder: str, name: str) -> int:
         return system.open(path, flags)
 
 
-def _put(descriptor: int, content: bytes, *, sync: bool) -> str:
+def _put(descriptor: int, content: bytes, *, sync: bool) -> tuple[str, os.stat_result]:
     try:
         write_all(descriptor, content)
         if sync:
             system.fsync(descriptor)
+        state = system.fstat(descriptor)
     finally:
         system.close(descriptor)
-    return xxhash.xxh3_128_hexdigest(content)
+    return xxhash.xxh3_128_hexdigest(content), state
 
 
-def _fill(descriptor: int, path: str, write: Callable[[IO[bytes]], object], *, sync: bool) -> str:
+def _fill(
+    descriptor: int, path: str, write: Callable[[IO[bytes]], object], *, sync: bool
+) -> tuple[str, os.stat_result]:
     with system.open_file(path, descriptor) as file:
         write(file)
         if not file.closed:
             file.flush()
             if sync:
                 system.fsync(descriptor)
-            if os.path.samestat(system.fstat(descriptor), system.stat(path)):
-                return _digest(descriptor)
-    digest, _ = digest_of(path)  # the writer has closed the file itself, or has put another in its place
-    if sync:
+            state = system.stat(path)
+            if os.path.samestat(system.fstat(descriptor), state):
+                return _digest(descriptor), state
+    if sync:  # the writer has closed the file itself, or has put another in its place
         sync_path(path)
-    return digest
+    return digest_of(path)
 
 
 def write_whole(path: str, data: bytes, *, sync: bool) -> None:
