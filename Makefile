@@ -1,4 +1,6 @@
 # Every target makes what it needs. PYTHON is the interpreter that the environment is made with.
+SHELL := /bin/bash
+export PATH := $(or $(PATH),/usr/local/bin:/usr/bin:/bin)
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
