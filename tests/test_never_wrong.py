@@ -155,7 +155,7 @@ class TestCodeThatChanges:
             "import luisy_dir as luisy, edited_module, pathlib\n"
             f"luisy.set_working_dir({str(working_dir)!r})\n"
             "path = pathlib.Path(edited_module.__file__)\n"
-            "path.write_text(path.read_text().replace('OLD', 'NEW'))\n"
+            "path.write_text(path.read_text().replace('OLD', 'NEWER'))\n"
             "edited_module.edited().run()\n"
         )
         answer = subprocess.run(
