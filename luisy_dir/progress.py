@@ -59,8 +59,8 @@ class Progress:
             logger.info("%s: %s", self._name, self)
 
     def are_all(self, status: str) -> bool:
-        """Whether items were finished, and all with that status."""
-        return 0 < self._counts.total() == self._counts[status]
+        """Whether all items that were finished have that status; true of none."""
+        return self._counts.total() == self._counts[status]
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count} {status}" for status, count in sorted(self._counts.items()))

@@ -190,6 +190,23 @@ class TestFilesThatCome:
         assert [item.key for item, _ in task.items()] == ["a", "b"]
         assert task.plan().counts == {"unchanged": 2, "new": 1}
 
+    def test_a_folder_that_is_emptied_after_the_scan_is_no_empty_result(self, letters):
+        class Empties:
+            def __call__(self, path):
+                for name in os.listdir(letters):
+                    os.remove(os.path.join(letters, name))
+                return read_text(path)
+
+        @luisy.make_directory_output(Empties())
+        @luisy.raw
+        class Emptied(Letters):
+            project_name = "pipelines"
+
+        task = task_of("OfEmptied", Emptied)()
+        with pytest.raises(errors.MissingInputError):
+            task.run()
+        assert not os.path.exists(task.output().path)
+
     def test_a_folder_that_goes_while_it_is_scanned_is_no_missing_input(self, tmp_path, write_files):
         folder = write_files(tmp_path / "raw", {"a.txt": b"", "sub0/b.txt": b""})
         stop = threading.Event()
