@@ -133,7 +133,7 @@ def of_function(function: Callable[..., Any]) -> str:
     if isinstance(parts, str):
         return parts
     digest = xxhash.xxh3_128_hexdigest(json.dumps(parts, sort_keys=True).encode(errors="surrogatepass"))
-    return f"{_OPAQUE}:{digest}" if _names_something_opaque(parts) else digest
+    return f"{_OPAQUE}:{digest}" if is_opaque(parts) else digest
 
 
 def of_byte_code(function: Callable[..., Any]) -> str | None:
@@ -148,17 +148,13 @@ def of_byte_code(function: Callable[..., Any]) -> str | None:
     return xxhash.xxh3_128_hexdigest(_byte_code(code).encode(errors="surrogatepass"))
 
 
-def is_opaque(part: str) -> bool:
-    """Whether a part of a fingerprint says that it could not look into something."""
-    return part.startswith(_OPAQUE)
-
-
-def _names_something_opaque(parts: Any) -> bool:
-    if isinstance(parts, str):
-        return is_opaque(parts)
-    if isinstance(parts, dict):
-        return any(map(_names_something_opaque, parts.values()))
-    return isinstance(parts, list) and any(map(_names_something_opaque, parts))
+def is_opaque(part: Any) -> bool:
+    """Whether a part of a fingerprint, be it nested, says that it could not look into something."""
+    if isinstance(part, dict):
+        return any(map(is_opaque, part.values()))
+    if isinstance(part, list):
+        return any(map(is_opaque, part))
+    return isinstance(part, str) and part.startswith(_OPAQUE)
 
 
 def _describe(value: Any, seen: frozenset[int]) -> Any:

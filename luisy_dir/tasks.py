@@ -220,8 +220,8 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
         inputs = self._inputs()
         if manifest.record.fingerprint != fingerprint_of(self._parts(inputs)):
             return False
-        if not inputs.recorded_states_equal(manifest.record.inputs) and not self._equals_inputs(manifest, inputs):
-            return False
+        if not inputs.recorded_states_equal(manifest.record.inputs):
+            return self._equals_inputs(manifest, inputs)
         return invocation.remembered(
             manifest.directory,
             manifest.record.checksum,
@@ -248,9 +248,9 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
         if isinstance(multiprocessing.current_process(), TaskProcess):
             end_with_parent()
         inputs = self._inputs()
-        self._check_before_work(inputs)
-        if self.output().exists():
-            self._check_up_to_date()
+        manifest = self._check_before_work(inputs)
+        if manifest is not None:
+            self._check_up_to_date(self._plan_update(manifest, inputs))
             return
         self._check_signature(inputs)
         facts = self._facts(inputs)
@@ -357,7 +357,8 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
         """What the user's own functions are in this process, to be the same in its workers."""
         return {name: of_byte_code(function) for name, function in self._functions().items()}
 
-    def _check_before_work(self, inputs: Inputs) -> None:
+    def _check_before_work(self, inputs: Inputs) -> Manifest | None:
+        """The manifest of what is published already; an error where a run could not come to a good end."""
         path = self.output().path
         if not self.get_folder_name().strip("/"):
             raise DefinitionError(
@@ -370,10 +371,12 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
                     f"{self} would publish into {folder!r}, the directory that it reads from. "
                     "Put it into another layer or folder."
                 )
-        self._check_mine(read_manifest(path))
+        manifest = read_manifest(path)
+        self._check_mine(manifest)
         for task in self.deps():
             if not task.complete():
                 raise MissingInputError(f"{self} requires {task}, which is not complete. {_advice_on(task)}")
+        return manifest
 
     def _check_mine(self, manifest: Manifest | None) -> None:
         if manifest is not None and not self._is_mine(manifest):
@@ -383,8 +386,7 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
                 f"{self}. Give one of the two another get_folder_name."
             )
 
-    def _check_up_to_date(self) -> None:
-        plan = self.plan()
+    def _check_up_to_date(self, plan: Plan) -> None:
         if not plan.is_complete:
             raise StaleDirectoryError(
                 f"{self.output().path!r} is published, but no longer equals its inputs, code or parameters. {plan}\n"
@@ -464,7 +466,7 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
     def _tell_opaque(self, parts: dict[str, Any]) -> None:
         """Say once what could not be looked into: a change there makes nothing stale."""
         family = self.get_task_family()
-        opaque = sorted(name for name in ("process", "read", "write", "targets") if _is_opaque_in(parts[name]))
+        opaque = sorted(name for name in ("process", "read", "write", "targets") if is_opaque(parts[name]))
         if opaque and family not in _told_opaque:
             _told_opaque.add(family)
             logger.warning(
@@ -523,14 +525,6 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
                 f"{type(self).__name__}.process{signature} does not fit what the task requires, "
                 f"{', '.join(inputs.names)}: {error}. Give it one argument for each."
             ) from error
-
-
-def _is_opaque_in(part: Any) -> bool:
-    if isinstance(part, dict):
-        return any(map(_is_opaque_in, part.values()))
-    if isinstance(part, list):
-        return any(map(_is_opaque_in, part))
-    return isinstance(part, str) and is_opaque(part)
 
 
 def _advice_on(task: luigi.Task) -> str:
