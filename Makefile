@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml setup.py
 	@touch $@
 
 demo: $(STAMP)   ## build 240 images, run three layers over them, and say where the results lie
-	@$(BIN)/python examples/demo.py $(DEMO)
+	@$(BIN)/luisy-dir demo $(DEMO)
 
 test: $(STAMP)   ## run all the tests
 	$(BIN)/python -m pytest -n 2 $(ARGS)

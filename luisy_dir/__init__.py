@@ -7,48 +7,82 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from luisy_dir.decorators import (
+        auto_filename,
+        csv_output,
         directory_output,
         directory_task,
+        feather_output,
         final,
+        hdf_output,
+        inherits,
         interim,
+        json_output,
         make_directory_output,
+        make_output_directory,
+        npy_output,
+        npz_output,
+        parquet_output,
+        parquetdir_output,
+        pickle_output,
+        project_name,
         raw,
         requires,
+        xlsx_output,
     )
     from luisy_dir.errors import Reject
     from luisy_dir.formats import Format, register_format
     from luisy_dir.item import Item
     from luisy_dir.settings import set_working_dir
     from luisy_dir.step import Output
-    from luisy_dir.tasks import DirectoryTask, ExternalTask
+    from luisy_dir.tasks import ConcatenationTask, DirectoryTask, ExternalTask, Task, WrapperTask
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ConcatenationTask",
     "DirectoryTask",
     "ExternalTask",
     "Format",
     "Item",
     "Output",
     "Reject",
+    "Task",
+    "WrapperTask",
+    "auto_filename",
+    "csv_output",
     "directory_output",
     "directory_task",
+    "feather_output",
     "final",
+    "hdf_output",
+    "inherits",
     "interim",
+    "json_output",
     "make_directory_output",
+    "make_output_directory",
+    "npy_output",
+    "npz_output",
+    "parquet_output",
+    "parquetdir_output",
+    "pickle_output",
+    "project_name",
     "raw",
     "register_format",
     "requires",
     "set_working_dir",
+    "xlsx_output",
 ]
 
 _MODULES = {
+    "ConcatenationTask": "tasks",
     "DirectoryTask": "tasks",
     "ExternalTask": "tasks",
     "Format": "formats",
     "Item": "item",
     "Output": "step",
     "Reject": "errors",
+    "Task": "tasks",
+    "WrapperTask": "tasks",
     "register_format": "formats",
     "set_working_dir": "settings",
 }

@@ -5,16 +5,31 @@ from __future__ import annotations
 import inspect
 import re
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import IO, Any, ClassVar, TypeVar, overload
 
 import luigi
 import luigi.util
 
+from luisy_dir.engines.event_loop import resolved
 from luisy_dir.errors import DefinitionError
 from luisy_dir.formats import Format, format_for
 from luisy_dir.settings import SETTINGS
-from luisy_dir.tasks import DirectoryTask, ExternalTask
+from luisy_dir.targets.file import (
+    CSVTarget,
+    FeatherTarget,
+    HDFTarget,
+    JSONTarget,
+    LocalTarget,
+    NpyTarget,
+    NpzTarget,
+    ParquetDirTarget,
+    ParquetTarget,
+    PickleTarget,
+    XLSXTarget,
+)
+from luisy_dir.tasks import DirectoryTask, ExternalTask, LayerTask, Task
+from luisy_dir.tasks.layers import name_of
 
 T = TypeVar("T", bound=type[Any])
 FormatLike = str | Format | tuple[Callable[[str], Any], Callable[[Any, IO[bytes]], object]]
@@ -76,6 +91,9 @@ def make_directory_output(read_file_func: Callable[[str], Any], regex_pattern: s
     return decorate
 
 
+make_output_directory = make_directory_output
+
+
 def _layer(name: str) -> Any:
     @overload
     def layer(cls: T) -> T: ...
@@ -83,7 +101,7 @@ def _layer(name: str) -> Any:
     def layer(cls: None = None) -> Callable[[T], T]: ...
     def layer(cls: Any = None) -> Any:
         def decorate(cls: T) -> T:
-            _check_class(cls, (ExternalTask, DirectoryTask), name)
+            _check_class(cls, LayerTask, name)
             cls.layer = name
             return cls
 
@@ -109,7 +127,10 @@ interim = _layer("interim")
 final = _layer("final")
 
 
-def requires(*tasks: type[luigi.Task], **named_tasks: type[luigi.Task]) -> Callable[[T], T]:
+inherits = luigi.util.inherits
+
+
+def requires(*tasks: type[luigi.Task], as_dict: bool = False, **named_tasks: type[luigi.Task]) -> Callable[[T], T]:
     """Say which tasks a task requires, and inherit their parameters, as :class:`luigi.util.requires` does.
 
     Several required directories are joined by key. ``process`` gets their data in this order, or by name.
@@ -118,13 +139,17 @@ def requires(*tasks: type[luigi.Task], **named_tasks: type[luigi.Task]) -> Calla
     ----------
     *tasks
         Task classes.
+    as_dict
+        ``requires()`` and ``input()`` are dictionaries, also of one task: by task family, which for these tasks is
+        the name of their class.
     **named_tasks
         Task classes by name; not together with the former.
 
     Raises
     ------
     DefinitionError
-        What is decorated is no task class. Above all a function: ``requires`` stands above ``directory_task``.
+        What is decorated is no task class. Above all a function: ``requires`` stands above ``directory_task``. Or two
+        tasks have the same family, by which a dictionary could not tell them apart.
 
     Examples
     --------
@@ -143,6 +168,7 @@ def requires(*tasks: type[luigi.Task], **named_tasks: type[luigi.Task]) -> Calla
             raise DefinitionError(f"requires needs task classes, got {task!r}. Write @requires(SomeTask).")
     if bool(tasks) == bool(named_tasks):
         raise DefinitionError("requires needs task classes, either in order or by name: @requires(A, B) or (a=A, b=B).")
+    by_name = _by_family(tasks) if as_dict and tasks else named_tasks
 
     def decorate(cls: T) -> T:
         if not isinstance(cls, type):
@@ -155,10 +181,203 @@ def requires(*tasks: type[luigi.Task], **named_tasks: type[luigi.Task]) -> Calla
             raise DefinitionError(
                 f"{cls.__name__} says already what it requires, which would be lost. Name all in one requires(A, B)."
             )
-        decorated: T = luigi.util.requires(*tasks, **named_tasks)(cls)
-        return decorated
+        if not by_name:
+            decorated: T = luigi.util.requires(*tasks)(cls)
+            return decorated
+        inheriting: T = luigi.util.inherits(*by_name.values())(cls)
+        inheriting.requires = lambda self: {name: self.clone(task) for name, task in by_name.items()}
+        return inheriting
 
     return decorate
+
+
+def _by_family(tasks: tuple[type[luigi.Task], ...]) -> dict[str, type[luigi.Task]]:
+    by_family = {task.get_task_family(): task for task in tasks}
+    if len(by_family) < len(tasks):
+        raise DefinitionError(
+            f"requires(as_dict=True) cannot tell apart tasks of one family: {', '.join(map(str, tasks))}. "
+            "Give them names: requires(a=A, b=B)."
+        )
+    return by_family
+
+
+def project_name(project_name: str) -> Callable[[T], T]:
+    """Put a task's results below another project than the first part of its module's name.
+
+    Parameters
+    ----------
+    project_name
+        Name of a folder below the working directory.
+
+    Raises
+    ------
+    DefinitionError
+        This is no name, or the class is no task in a layer.
+
+    Examples
+    --------
+    >>> import luisy_dir as luisy
+    >>> @luisy.project_name("holiday")
+    ... @luisy.raw
+    ... class Photographs(luisy.ExternalTask):
+    ...     pass
+    >>> Photographs().get_outdir().endswith("/holiday/raw")
+    True
+    """
+    if not isinstance(project_name, str) or not project_name.strip("/."):
+        raise DefinitionError(f"{project_name!r} is no name of a project. Write @project_name('holiday').")
+
+    def decorate(cls: T) -> T:
+        _check_class(cls, LayerTask, "project_name")
+        cls.project_name = project_name
+        return cls
+
+    return decorate
+
+
+def auto_filename(cls: Any = None, excl_params: Iterable[str] = (), excl_none: bool = False) -> Any:  # noqa: FBT001, FBT002 - as in luisy
+    """Name a task's file after its family and significant parameters; with or without parentheses.
+
+    Every :class:`~luisy_dir.Task` does so; this leaves parameters out. Values that cannot stand in a file name, or
+    would make two tasks write one file, are replaced by a digest.
+
+    Parameters
+    ----------
+    excl_params
+        Parameters to leave out; tasks that differ in these alone share a file.
+    excl_none
+        Leave out parameters that are None.
+
+    Raises
+    ------
+    DefinitionError
+        A name is no parameter, or the class is no :class:`~luisy_dir.Task`.
+
+    Examples
+    --------
+    >>> import luisy_dir as luisy
+    >>> @luisy.auto_filename(excl_params=["comment"])
+    ... class Sizes(luisy.Task):
+    ...     year = luigi.IntParameter(default=2024)
+    ...     comment = luigi.Parameter(default="")
+    >>> Sizes().get_file_name()
+    'Sizes_year=2024'
+    """
+    excluded = [excl_params] if isinstance(excl_params, str) else list(excl_params or ())
+
+    def decorate(cls: T) -> T:
+        _check_class(cls, Task, "auto_filename")
+        unknown = sorted(set(excluded) - {name for name, _ in cls.get_params()})
+        if unknown:
+            raise DefinitionError(
+                f"{cls.__name__} has no parameter {', '.join(unknown)} to leave out of its file name."
+            )
+
+        def get_file_name(self: Task) -> str:
+            return name_of(self, excl_params=excluded, excl_none=excl_none)
+
+        cls.get_file_name = get_file_name
+        return cls
+
+    return decorate if cls is None else decorate(cls)
+
+
+def _output(target: type[LocalTarget], name: str, needs: str = "") -> Any:
+    @overload
+    def output(cls: T) -> T: ...
+    @overload
+    def output(cls: None = None, **options: Any) -> Callable[[T], T]: ...
+    def output(cls: Any = None, **options: Any) -> Any:
+        target.check_options(options)
+
+        def decorate(cls: T) -> T:
+            _check_file_task(cls, name, target)
+            cls.target_cls = target
+            cls.target_kwargs = options
+            return cls
+
+        return decorate if cls is None else decorate(cls)
+
+    output.__name__ = output.__qualname__ = name
+    output.__doc__ = f"""Let a task write its object as {target.suffix}{needs}; with or without parentheses.
+
+    Parameters
+    ----------
+    **options
+        For the functions of pandas that read and write such a file: each goes to the one that knows it, or to both.
+
+    Raises
+    ------
+    DefinitionError
+        An option is not known, or the class is no :class:`~luisy_dir.Task`.
+
+    Examples
+    --------
+    >>> import luisy_dir as luisy
+    >>> @luisy.{name}
+    ... class Measured(luisy.Task):
+    ...     pass
+    >>> Measured().get_outfile().endswith("/Measured{target.suffix}")
+    True
+    """
+    return output
+
+
+pickle_output = _output(PickleTarget, "pickle_output")
+csv_output = _output(CSVTarget, "csv_output")
+json_output = _output(JSONTarget, "json_output")
+npy_output = _output(NpyTarget, "npy_output")
+npz_output = _output(NpzTarget, "npz_output")
+parquet_output = _output(ParquetTarget, "parquet_output", " (needs the extra luisy_dir[parquet])")
+feather_output = _output(FeatherTarget, "feather_output", " (needs the extra luisy_dir[feather])")
+hdf_output = _output(HDFTarget, "hdf_output", " (needs the extra luisy_dir[hdf])")
+xlsx_output = _output(XLSXTarget, "xlsx_output", " (needs the extra luisy_dir[xlsx])")
+
+
+def parquetdir_output(cls: Any = None, outdir: str | None = None) -> Any:
+    """Let a task write a frame as a folder of Parquet files, or an external task read one; with or without parentheses.
+
+    Parameters
+    ----------
+    outdir
+        Name of the folder below the layer folder; else ``get_folder_name()`` says it. May stand alone:
+        ``@parquetdir_output("measured")``.
+
+    Raises
+    ------
+    DefinitionError
+        The class is no :class:`~luisy_dir.Task`.
+
+    Examples
+    --------
+    >>> import luisy_dir as luisy
+    >>> @luisy.parquetdir_output("measured")
+    ... @luisy.interim
+    ... class Measured(luisy.Task):
+    ...     pass
+    >>> Measured().get_outfile().endswith("/interim/measured")
+    True
+    """
+    folder = cls if isinstance(cls, str) else outdir
+
+    def decorate(cls: T) -> T:
+        _check_file_task(cls, "parquetdir_output", ParquetDirTarget)
+        cls.target_cls = ParquetDirTarget
+        cls.target_kwargs = {}
+        if folder is not None:
+            cls.get_folder_name = lambda _: folder
+        return cls
+
+    return decorate(cls) if isinstance(cls, type) else decorate
+
+
+def _check_file_task(cls: object, decorator: str, target: type[LocalTarget]) -> None:
+    if isinstance(cls, type) and issubclass(cls, DirectoryTask):
+        raise DefinitionError(
+            f"{decorator} was put on {cls.__name__}, whose directory holds many files. Use "
+            f"directory_output({target.suffix or '.parquet'!r}) there."
+        )
+    _check_class(cls, Task, decorator)
 
 
 def directory_output(format: FormatLike, *, suffix: str | None = None, **settings: Any) -> Callable[[T], T]:
@@ -210,7 +429,7 @@ class FunctionTask(DirectoryTask):
         """Keep what the setup function returned as ``state``."""
         setup_function = type(self).setup_function
         if setup_function is not None:
-            self.state = setup_function()
+            self.state = resolved(setup_function())
 
     @property
     def process(self) -> Callable[..., Any]:
@@ -353,10 +572,10 @@ def _check_settings(settings: dict[str, Any]) -> None:
         raise DefinitionError(f"There is no setting {', '.join(unknown)}. There are: {', '.join(sorted(SETTINGS))}.")
 
 
-def _check_class(cls: object, wanted: type | tuple[type, ...], decorator: str) -> None:
+def _check_class(cls: object, wanted: type, decorator: str) -> None:
     if isinstance(cls, type) and issubclass(cls, wanted):
         return
-    names = " and no ".join(kind.__name__ for kind in (wanted if isinstance(wanted, tuple) else (wanted,)))
+    names = "Task, DirectoryTask or ExternalTask" if wanted is LayerTask else wanted.__name__
     raise DefinitionError(
         f"{decorator} was put on {getattr(cls, '__name__', cls)!r}, which is no {names}. Derive the class from that."
     )

@@ -4,6 +4,7 @@
 
     LuisyDirError
     ├── DefinitionError            a task, format or decorator that cannot work
+    │   └── MissingExtraError          a library that a format needs is not installed
     ├── SettingError               a setting with a value that is not allowed
     ├── InputError                 what a run would read is not in order
     │   ├── MissingInputError          no folder, an empty folder, or a required task that is not complete
@@ -34,6 +35,10 @@ class LuisyDirError(Exception):
 
 class DefinitionError(LuisyDirError, TypeError):
     """A task, a format or a decorator is written in a way that cannot work."""
+
+
+class MissingExtraError(DefinitionError, ImportError):
+    """A library that a format needs is not installed; the message names the extra that brings it."""
 
 
 class SettingError(LuisyDirError, ValueError):

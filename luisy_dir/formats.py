@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
@@ -9,9 +10,10 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
-from luisy_dir.errors import DefinitionError
+from luisy_dir.errors import DefinitionError, MissingExtraError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,30 +131,120 @@ def write_json(data: Any, file: IO[bytes]) -> None:
     file.write(json.dumps(data, ensure_ascii=False, allow_nan=False).encode())
 
 
-def read_csv(path: str) -> pd.DataFrame:
+def read_csv(path: str, **options: Any) -> pd.DataFrame:
     """Read a table from comma-separated text; its first line names the columns."""
     import pandas as pd
 
-    return pd.read_csv(path)
+    frame: pd.DataFrame = pd.read_csv(path, **options)
+    return frame
 
 
-def write_csv(data: pd.DataFrame, file: IO[bytes]) -> None:
+def write_csv(data: pd.DataFrame, file: IO[bytes], **options: Any) -> None:
     """Write a table as comma-separated text, without its index."""
-    data.to_csv(file, index=False)
+    data.to_csv(file, **({"index": False} | options))
 
 
-def read_parquet(path: str) -> pd.DataFrame:
+def read_parquet(path: str, **options: Any) -> pd.DataFrame:
     """Read a table from Parquet; needs the extra ``luisy_dir[parquet]``."""
     import pandas as pd
 
-    return pd.read_parquet(path)
+    check_library(".parquet")
+    return pd.read_parquet(path, **options)
 
 
-def write_parquet(data: pd.DataFrame, file: IO[bytes]) -> None:
+def write_parquet(data: pd.DataFrame, file: IO[bytes], **options: Any) -> None:
     """Write a table as Parquet; needs the extra ``luisy_dir[parquet]``."""
+    check_library(".parquet")
     buffer = io.BytesIO()
-    data.to_parquet(buffer)
+    data.to_parquet(buffer, **options)
     file.write(buffer.getvalue())
+
+
+def read_feather(path: str, **options: Any) -> pd.DataFrame:
+    """Read a table from Feather; needs the extra ``luisy_dir[feather]``."""
+    import pandas as pd
+
+    check_library(".feather")
+    return pd.read_feather(path, **options)
+
+
+def write_feather(data: pd.DataFrame, file: IO[bytes], **options: Any) -> None:
+    """Write a table with a plain index as Feather; needs the extra ``luisy_dir[feather]``."""
+    check_library(".feather")
+    buffer = io.BytesIO()
+    data.to_feather(buffer, **options)
+    file.write(buffer.getvalue())
+
+
+def read_hdf(path: str) -> pd.DataFrame:
+    """Read the table under the key ``data`` of an HDF5 file; needs the extra ``luisy_dir[hdf]``.
+
+    Columns of objects are unpickled: only read what you wrote yourself.
+    """
+    import pandas as pd
+
+    check_library(".hdf")
+    return cast("pd.DataFrame", pd.read_hdf(path, key=_HDF_KEY))
+
+
+def write_hdf(data: pd.DataFrame, file: IO[bytes]) -> None:
+    """Write a table under the key ``data`` of an HDF5 file; needs the extra ``luisy_dir[hdf]``."""
+    import pandas as pd
+
+    check_library(".hdf")
+    # The file is made in memory, because HDF5 opens files by their names and we write to one that is open.
+    with pd.HDFStore("in-memory.h5", "w", driver="H5FD_CORE", driver_core_backing_store=0) as store:
+        store.put(_HDF_KEY, data)
+        file.write(store.root._v_file.get_file_image())  # noqa: SLF001 - PyTables names its own file so
+
+
+_HDF_KEY = "data"
+
+
+def read_xlsx(path: str, **options: Any) -> pd.DataFrame:
+    """Read the first sheet of a workbook; needs the extra ``luisy_dir[xlsx]``."""
+    import pandas as pd
+
+    check_library(".xlsx")
+    frame: pd.DataFrame = pd.read_excel(path, **options)
+    return frame
+
+
+def write_xlsx(data: pd.DataFrame, file: IO[bytes], **options: Any) -> None:
+    """Write a table as a sheet of a workbook, without its index; needs the extra ``luisy_dir[xlsx]``."""
+    import pandas as pd
+
+    check_library(".xlsx")
+    buffer = io.BytesIO()
+    with pd.ExcelWriter(buffer, engine="xlsxwriter") as writer:
+        writer.book.set_properties({"created": _ALWAYS_THEN})
+        data.to_excel(writer, **({"index": False} | options))
+    file.write(buffer.getvalue())
+
+
+_ALWAYS_THEN = datetime(1980, 1, 1)  # noqa: DTZ001 - the same data is always the same bytes, so no time of day in them
+# The libraries that a suffix needs. The suffix without its dot is the name of the extra that brings them.
+_LIBRARIES = {
+    ".parquet": ("pyarrow",),
+    ".feather": ("pyarrow",),
+    ".hdf": ("tables",),
+    ".xlsx": ("openpyxl", "xlsxwriter"),
+}
+
+
+def check_library(suffix: str) -> None:
+    """Raise MissingExtraError where the library that a suffix needs is not installed; imports nothing.
+
+    Examples
+    --------
+    >>> check_library(".npy")
+    """
+    for library in _LIBRARIES.get(suffix, ()):
+        if importlib.util.find_spec(library) is None:
+            raise MissingExtraError(
+                f"Files with the suffix {suffix!r} need {library}, which is not installed. "
+                f"Install it with: pip install 'luisy_dir[{suffix[1:]}]'"
+            )
 
 
 def read_image(path: str) -> npt.NDArray[Any]:
@@ -253,6 +345,9 @@ _FORMATS = {
         Format(read_json, write_json, ".json"),
         Format(read_csv, write_csv, ".csv"),
         Format(read_parquet, write_parquet, ".parquet"),
+        Format(read_feather, write_feather, ".feather"),
+        Format(read_hdf, write_hdf, ".hdf"),
+        Format(read_xlsx, write_xlsx, ".xlsx"),
         Format(read_image, write_png, ".png"),
         Format(read_image, write_jpg, ".jpg"),
         Format(read_tif, write_tif, ".tif"),

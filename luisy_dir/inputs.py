@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import luigi
+from luigi.local_target import LocalFileSystem
 from luigi.task import flatten
 
 from luisy_dir.errors import DefinitionError, KeyCollisionError
@@ -18,8 +19,9 @@ from luisy_dir.keys import join, without_collisions
 from luisy_dir.manifest import InputState, Manifest, published_items
 from luisy_dir.step import Root
 from luisy_dir.storage import local
-from luisy_dir.targets import DirectoryTarget, RawDirectoryTarget
+from luisy_dir.targets.directory import DirectoryTarget, RawDirectoryTarget
 
+_LOCAL = LocalFileSystem()
 _OWN_FORMATS = Format.__module__
 
 
@@ -47,6 +49,13 @@ class Inputs:
         self._task = task
         self._seed = seed
         named = required.items() if isinstance(required, Mapping) else _with_names(flatten(required))
+        named = list(named)
+        for name, required_task in named:
+            if not isinstance(required_task, luigi.Task):
+                raise DefinitionError(
+                    f"{type(task).__name__}.requires() says {required_task!r} for {name!r}, which is no task. A "
+                    "directory task requires one task, a list of tasks, or a dictionary of tasks."
+                )
         outputs = {name: required_task.output() for name, required_task in named}
         self.raw = {name: target for name, target in outputs.items() if isinstance(target, RawDirectoryTarget)}
         self.published = {name: target for name, target in outputs.items() if isinstance(target, DirectoryTarget)}
@@ -161,7 +170,7 @@ class _Skips:
         target = self._targets[source.root]
         assert isinstance(target, RawDirectoryTarget)  # noqa: S101 - only raw keys collide
         try:
-            return target.read_file(item.path) is None
+            return target.skips(item.path)
         except Exception:  # noqa: BLE001 - a file that cannot be read is an item that fails, not one that is skipped
             return False
 
@@ -210,6 +219,8 @@ def _digest_of_targets(output: object) -> str:
 
 def _digest_of_target(target: object) -> str:
     path = str(getattr(target, "path", ""))
+    if not isinstance(getattr(target, "fs", _LOCAL), LocalFileSystem):  # its path means nothing on this disk
+        return f"opaque:{type(target).__qualname__}"
     try:
         if os.path.isdir(path):
             return state_sum(list_files(path)).hexdigest()

@@ -6,6 +6,7 @@ import errno
 import itertools
 import math
 import os
+import threading
 import weakref
 import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -280,6 +281,7 @@ class Journal:
     def __init__(self, path: str, *, sync: bool = False) -> None:
         self._descriptor = system.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
         self._sync = sync
+        self._lock = threading.Lock()
         # A worker of somebody's long-lived pool lets go of us without a word, so the descriptor must not wait for one.
         self._close = weakref.finalize(self, system.close, self._descriptor)
         if system.fstat(self._descriptor).st_size:
@@ -287,7 +289,8 @@ class Journal:
 
     def append(self, line: bytes) -> None:
         """Append the JSON of one entry."""
-        local.write_all(self._descriptor, b"%08x %b\n" % (zlib.crc32(line), line))
+        with self._lock:  # threads of the async engine share a journal
+            local.write_all(self._descriptor, b"%08x %b\n" % (zlib.crc32(line), line))
         if self._sync:
             system.fdatasync(self._descriptor)
 
@@ -308,7 +311,17 @@ def _read_journal(path: str) -> Iterator[Entry]:
         for line in file:
             checksum, _, text = line.rstrip(b"\n").partition(b" ")
             if text and checksum == b"%08x" % zlib.crc32(text):
-                yield decode_entry(text)
+                yield _entry_of(text, path)
+
+
+def _entry_of(text: bytes, path: str) -> Entry:
+    try:
+        return decode_entry(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ManifestError(
+            f"The journal {path!r} holds a line that is no entry: {error}. Another version of luisy_dir may have "
+            "written it: run its task again, which begins anew."
+        ) from error
 
 
 def encode_record(record: Record) -> bytes:
@@ -486,6 +499,20 @@ def read_manifest(directory: str, *, verify: bool = True) -> Manifest | None:
     if verify:
         manifest.verify()
     return manifest
+
+
+def published_below(folder: str) -> Iterator[str]:
+    """Absolute path of every published directory below a folder, sorted in each parent; never looks into one.
+
+    Hidden folders are passed over.
+    """
+    absolute = os.path.abspath(folder)
+    if local.exists(os.path.join(absolute, FOLDER)):
+        yield absolute
+        return
+    for name in local.folders_in(absolute):
+        if name[0] != ".":
+            yield from published_below(os.path.join(absolute, name))
 
 
 def published_items(manifest: Manifest, suffix: str, *, root: str = "", seed: int = 0) -> Iterator[Item]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -113,6 +113,7 @@ def plan_update(
     stale: Reason | None,
     digest_of: Callable[[str], str],
     output_path: Callable[[str], str],
+    distrust: Collection[str] = (),
 ) -> Plan:
     """Compare the items of now with the entries of a published generation.
 
@@ -131,19 +132,23 @@ def plan_update(
         Digest of the file at an absolute path; asked only where size and mtime leave a doubt.
     output_path
         Absolute path for the relative path of an output.
+    distrust
+        Compare digests even where size and mtime are as recorded: of ``sources``, of ``outputs``.
     """
 
     def reason(item: Item, entry: Entry) -> Reason:
         if stale is not None:
             return stale
-        of_sources = _compare_sources(item, entry, digest_of)
+        of_sources = _compare_sources(item, entry, digest_of, is_distrusted="sources" in distrust)
         if of_sources == Reason.CHANGED:
             return of_sources
         if entry.status == "failed":
             return Reason.FAILED_BEFORE
         if outputs is None:
             return of_sources
-        of_outputs = _compare_outputs(entry, outputs, lambda path: digest_of(output_path(path)))
+        of_outputs = _compare_outputs(
+            entry, outputs, lambda path: digest_of(output_path(path)), is_distrusted="outputs" in distrust
+        )
         return of_outputs or of_sources
 
     rows = []
@@ -173,13 +178,14 @@ def _merged(items: Iterable[Item], entries: Iterable[Entry]) -> Iterator[tuple[I
             item, entry = next(left, None), next(right, None)
 
 
-def _compare_sources(item: Item, entry: Entry, digest_of: Callable[[str], str]) -> Reason:
+def _compare_sources(item: Item, entry: Entry, digest_of: Callable[[str], str], *, is_distrusted: bool) -> Reason:
     if list(map(_name_of, item.sources)) != list(map(_name_of, entry.sources)):
         return Reason.CHANGED
     reason = Reason.UNCHANGED
     for now, then in zip(item.sources, entry.sources, strict=True):
         is_same_state = (now.size, now.mtime_ns) == (then.size, then.mtime_ns)
-        if is_same_state and now.digest is None and not _is_racy(then, entry):
+        is_unread = is_distrusted and then.digest is not None
+        if is_same_state and now.digest is None and not is_unread and not _is_racy(then, entry):
             continue
         if then.digest is None or now.size != then.size or _digest_now(item, now, digest_of) != then.digest:
             return Reason.CHANGED
@@ -208,7 +214,7 @@ def _is_racy(then: Source, entry: Entry) -> bool:
 
 
 def _compare_outputs(
-    entry: Entry, outputs: Mapping[str, tuple[int, int]], digest_of: Callable[[str], str]
+    entry: Entry, outputs: Mapping[str, tuple[int, int]], digest_of: Callable[[str], str], *, is_distrusted: bool
 ) -> Reason | None:
     for output in entry.outputs:
         there = outputs.get(output.path)
@@ -216,6 +222,6 @@ def _compare_outputs(
             return Reason.OUTPUT_MISSING
         if there[0] != output.size:
             return Reason.OUTPUT_CHANGED
-        if there[1] != output.mtime_ns and digest_of(output.path) != output.digest:
+        if (is_distrusted or there[1] != output.mtime_ns) and digest_of(output.path) != output.digest:
             return Reason.OUTPUT_CHANGED
     return None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import closing
 
-from luisy_dir.engines.mapping import map_unordered, unpack_error
+from luisy_dir.engines.mapping import give_up_soon, map_unordered, unpack_error
 from luisy_dir.errors import ItemsFailedError, LuisyDirError, StorageError, WorkerDiedError
 from luisy_dir.item import Item, encode_item
 from luisy_dir.manifest import Entry
@@ -79,6 +79,9 @@ def run(
                 if on_entry is not None:
                     on_entry(entry)
                 budget.spend(entry, exception)
+        except KeyboardInterrupt:
+            give_up_soon(executor)
+            raise
         except BrokenExecutor as error:
             raise WorkerDiedError(
                 f"A worker process ended without an answer, after {budget.done} of {budget.total} items; it may have "

@@ -9,7 +9,7 @@ from typing import Any
 
 import luigi
 from luigi.cmdline_parser import CmdlineParser
-from luigi.configuration import get_config
+from luigi.configuration import LuigiTomlParser, get_config
 
 from luisy_dir.engines import ENGINES, usable_cpus
 from luisy_dir.errors import SettingError
@@ -97,16 +97,17 @@ SETTINGS = {
         Setting(
             "freshness",
             "inputs",
-            _choice("inputs", "exists"),
-            "inputs, exists",
-            "whether complete() compares with the inputs, or asks only whether the directory was published",
+            _choice("inputs", "content", "exists"),
+            "inputs, content, exists",
+            "whether complete() compares with the inputs by size and time of change (inputs) or reads them (content), "
+            "or asks only whether the directory was published (exists)",
         ),
         Setting(
             "check_outputs",
             "stat",
-            _choice("stat", "none"),
-            "stat, none",
-            "whether complete() looks at every output's size and time of change",
+            _choice("stat", "none", "deep"),
+            "stat, none, deep",
+            "whether complete() looks at every output's size and time of change (stat), reads it (deep), or neither",
         ),
         Setting(
             "on_empty",
@@ -176,13 +177,15 @@ def resolve(name: str, task: object = None) -> Any:
 
 def _found(setting: Setting, task: object) -> tuple[Any, str]:
     flag = "--luisy-dir-" + setting.name.replace("_", "-")
+    config = get_config()
+    config_format = "toml" if isinstance(config, LuigiTomlParser) else "cfg"
     variable = "LUISY_DIR_" + setting.name.upper()
     candidates = (
         (_flag(setting.name), f"the flag {flag}"),
         (_set_in_python.get(setting.name), f"set_{setting.name}()"),
         (os.environ.get(variable), f"the environment variable {variable}"),
         (getattr(task, setting.name, None), f"the class or decorator of {type(task).__name__}"),
-        (get_config().get(_SECTION, setting.name, None), f"[{_SECTION}] in luigi.cfg"),
+        (config.get(_SECTION, setting.name, None), f"[{_SECTION}] in luigi.{config_format}"),
     )
     for value, source in candidates:
         if value is not None and value != "":

@@ -10,12 +10,13 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
+from luisy_dir.engines.event_loop import drained, has_event_loop, resolved
 from luisy_dir.engines.mapping import message_of, pack_error
 from luisy_dir.errors import (
     DefinitionError,
@@ -200,6 +201,8 @@ class StepInWorker:
     run: str
     _local: threading.local = field(default_factory=threading.local, repr=False)
     _journals: list[Journal] = field(default_factory=list, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _shared: _Worker | None = field(default=None, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return StepInWorker, (self.step, self.run)
@@ -239,10 +242,19 @@ class StepInWorker:
         return entry, verdict.exception
 
     def _worker(self) -> _Worker:
+        if has_event_loop():  # all threads of the async engine are one worker
+            with self._lock:
+                if self._shared is None:
+                    self._shared = self._new_worker()
+            return self._shared
         worker: _Worker | None = getattr(self._local, "worker", None)
         if worker is None:
-            worker = self._local.worker = _Worker(self.step, self.run)
-            self._journals.append(worker.journal)
+            worker = self._local.worker = self._new_worker()
+        return worker
+
+    def _new_worker(self) -> _Worker:
+        worker = _Worker(self.step, self.run)
+        self._journals.append(worker.journal)
         return worker
 
     def close(self) -> None:
@@ -300,7 +312,7 @@ class _Attempt:
             missing = [root.name for root in self._step.roots if root.name not in there]
             raise _NotWritten("rejected", f"no item of this key in {', '.join(missing)}")
         data = self._read(item)
-        result = self._process(data, item)
+        result = resolved(self._process(data, item))
         if result is None:
             raise _NotWritten("rejected", "process returned None")
         del data  # the input need not be held while the output is written
@@ -308,6 +320,8 @@ class _Attempt:
             self._write(item, result)
         elif isinstance(result, Iterator):
             self._write_each(item, result)
+        elif isinstance(result, AsyncIterator):
+            self._write_each(item, drained(result))
         elif isinstance(result, (list, tuple)) and result and isinstance(result[0], Output):
             raise DefinitionError(f"process returned a {type(result).__name__} of Output. Yield them one by one.")
         else:
@@ -400,7 +414,7 @@ def _read_raw(read: Callable[[str], Any], path: str, source: Source) -> tuple[An
         if is_in_doubt:
             before = _digest_of_raw(path)
         try:
-            data = read(path)
+            data = resolved(read(path))
         except Exception:
             if not local.exists(path):
                 raise _Gone from None
@@ -427,7 +441,7 @@ def _read_published(read: Callable[[str], Any], path: str, source: Source) -> tu
     size, mtime_ns = state.st_size, state.st_mtime_ns
     if (size, mtime_ns) != (source.size, source.mtime_ns) and local.digest_of(path)[0] != source.digest:
         raise InputChangedError(f"{path!r} no longer equals its manifest: somebody changed it by hand. {_MEND}")
-    return read(path), Source(source.root, source.path, size, mtime_ns, source.digest, source.encoded)
+    return resolved(read(path)), Source(source.root, source.path, size, mtime_ns, source.digest, source.encoded)
 
 
 def _digest_of_raw(path: str) -> tuple[str, int, int]:

@@ -29,13 +29,11 @@ from luisy_dir.manifest import (
     generation_name,
     read_journals,
 )
+from luisy_dir.staging import BAD, RUN, lock_of, remove_abandoned, staging_of
 from luisy_dir.storage import local, system
 
 DURABILITIES = ("none", "commit", "item")
-_RUN = "run-"
-_BAD = "bad-"
 _BUFFER_BYTES = 1 << 20
-_LONGEST_STAGED_NAME_BYTES = 246  # a name has at most 255 bytes, and ours adds nine
 
 
 @dataclass(frozen=True)
@@ -66,20 +64,6 @@ class Facts:
     workers: int
     inputs: Mapping[str, InputState]
     raw_roots: tuple[str, ...]
-
-
-def staging_of(directory: str) -> str:
-    """The hidden sibling directory where a run that publishes ``directory`` writes.
-
-    Examples
-    --------
-    >>> staging_of("data/interim/ToNumpy")
-    'data/interim/.ToNumpy.staging'
-    """
-    parent, name = os.path.split(directory)
-    if len(os.fsencode(name)) > _LONGEST_STAGED_NAME_BYTES:
-        name = xxhash.xxh3_128_hexdigest(os.fsencode(name))
-    return os.path.join(parent, f".{name}.staging")
 
 
 def check_place(directory: str) -> None:
@@ -157,7 +141,7 @@ class Transaction:
         self.directory = directory
         self.staging = staging_of(directory)
         self.run_id = uuid.uuid4().hex
-        self.run = os.path.join(self.staging, f"{_RUN}{fingerprint[:16]}-{self.run_id}")
+        self.run = os.path.join(self.staging, f"{RUN}{fingerprint[:16]}-{self.run_id}")
         self.files = os.path.join(self.run, "files")
         self.start = datetime.now(UTC)
         self._lines: dict[str, bytes] = {}
@@ -169,10 +153,10 @@ class Transaction:
 
     def __enter__(self) -> Self:
         check_place(self.directory)
-        self._lock = _lock_of(self.staging)
+        self._lock = lock_of(self.staging)
         try:
             self._check_unpublished()
-            self._remove_abandoned()
+            remove_abandoned(self.staging)
             system.makedirs(self.files)
             if self._durability != "none":
                 self._sync = local.BackgroundSync(self.run)
@@ -203,11 +187,6 @@ class Transaction:
             raise StaleDirectoryError(
                 f"{self.directory!r} has been published already. Plan again: there may be nothing left to do."
             )
-
-    def _remove_abandoned(self) -> None:
-        for name in local.names_in(self.staging):
-            if name.startswith((_RUN, _BAD)):
-                _remove_fenced(os.path.join(self.staging, name), self.staging)
 
     def collect(self, line: bytes) -> Entry:
         """Take in what became of one item, as a worker has encoded it, and return it decoded.
@@ -269,7 +248,7 @@ class Transaction:
         except StorageError:
             raise
         except OSError as error:
-            bad = os.path.join(self.staging, _BAD + self.run_id)
+            bad = os.path.join(self.staging, BAD + self.run_id)
             with contextlib.suppress(OSError):
                 system.rename(self.run, bad)
             raise StorageError(
@@ -344,40 +323,6 @@ class Transaction:
             local.sync_path(os.path.dirname(self.directory))
 
 
-def withdraw(directory: str) -> None:
-    """Take a published directory out of sight in one act, then remove it; what a crash leaves goes at the next run.
-
-    Raises
-    ------
-    BusyError
-        A run works on the directory.
-    """
-    staging = staging_of(directory)
-    lock = _lock_of(staging)
-    try:
-        _remove_fenced(directory, staging)
-    finally:
-        lock.release()
-        local.remove_empty(staging)
-
-
-def _remove_fenced(path: str, staging: str) -> None:
-    """Rename, then remove: a writer that still is at work there gets an error, and no reader sees a part."""
-    doomed = os.path.join(staging, _BAD + uuid.uuid4().hex)
-    system.rename(path, doomed)
-    local.remove_tree(doomed)
-
-
-def _lock_of(staging: str) -> local.Lock:
-    """The lock of a staging, taken; the staging is made where there is none."""
-    lock = local.Lock(os.path.join(staging, "lock"))
-    while True:
-        with contextlib.suppress(FileNotFoundError, FileExistsError):  # a run that ended just now removes the staging
-            system.makedirs(staging)
-            lock.acquire()
-            return lock
-
-
 def _blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
     block = bytearray()
     for line in lines:
@@ -393,6 +338,6 @@ def _blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
 def entries_in_staging(directory: str) -> list[Entry]:
     """Entries of the last run that did not publish ``directory``, in key order; none where there was no such run."""
     staging = staging_of(directory)
-    runs = [os.path.join(staging, name) for name in local.names_in(staging) if name.startswith(_RUN)]
+    runs = [os.path.join(staging, name) for name in local.names_in(staging) if name.startswith(RUN)]
     found = {entry.key: entry for run in runs for entry in read_journals(run)}
     return [found[key] for key in sorted(found)]

@@ -186,7 +186,7 @@ class TestWhatCannotWork:
             luisy.directory_output(".npy")(Letters)
 
     def test_a_layer_on_a_function(self):
-        with pytest.raises(DefinitionError, match="which is no ExternalTask and no DirectoryTask"):
+        with pytest.raises(DefinitionError, match="which is no Task, DirectoryTask or ExternalTask"):
             luisy.raw(read_text)
 
     def test_directory_task_on_a_class(self):

@@ -18,11 +18,11 @@ import luigi
 import numpy as np
 import psutil
 import pytest
-from conftest import files_below
 from pipelines import Letters, Slow, Upper, length
 from skimage import io
 
 import luisy_dir as luisy
+from conftest import files_below
 from luisy_dir.manifest import read_manifest
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -238,15 +238,16 @@ def _answer_with_path(pickled, queue):
 class TestSignals:
     """Whatever signal luigi gets, no process of ours is left and nothing half is published."""
 
+    @pytest.mark.parametrize("engine", ["serial", "threads", "processes", "async", "loky:get_reusable_executor"])
     @pytest.mark.parametrize("workers", ["1", "2"])
     @pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM", "SIGKILL"])
-    def test_no_process_is_left(self, write_files, working_dir, signal_name, workers):
+    def test_no_process_is_left(self, write_files, working_dir, signal_name, workers, engine):
         write_files(Letters().output().path, {f"{number:03d}.txt": b"x" for number in range(200)})
         traces = working_dir / "traces"
         traces.mkdir()
         luigi_process = subprocess.Popen(
             [LUIGI, "--module", "pipelines", "Slow", "--traces", str(traces), "--local-scheduler", "--workers", workers,
-             "--luisy-dir-working-dir", str(working_dir)],
+             "--no-lock", "--luisy-dir-working-dir", str(working_dir), "--luisy-dir-engine", engine],
             env=os.environ | {"PYTHONPATH": os.path.join(REPOSITORY, "tests")},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -277,7 +278,7 @@ def wait_until(is_true, seconds=60):
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
-    subprocess.run([sys.executable, os.path.join(REPOSITORY, "examples", "make_images.py"), str(folder)], check=True)
+    subprocess.run([sys.executable, "-m", "luisy_dir.demo.images", str(folder)], check=True)
     return folder
 
 

@@ -11,10 +11,10 @@ from pathlib import PurePath
 
 import luigi
 import pytest
-from conftest import files_below
-from pipelines import Letters, Strict, Upper, read_text
+from pipelines import Letters, Strict, Upper, length, read_text
 
 import luisy_dir as luisy
+from conftest import files_below
 from luisy_dir import errors
 from luisy_dir.item import scan
 from luisy_dir.storage import local
@@ -336,13 +336,49 @@ class TestDefinitionsThatLoseSomething:
         with pytest.raises(errors.DefinitionError, match="no regular expression"):
             luisy.make_directory_output(read_text, "*.png")
 
-    def test_an_asynchronous_process(self):
+    def test_an_asynchronous_process_on_an_engine_that_never_awaits_it(self, letters):
         async def process(self, text):
             return text
 
-        with pytest.raises(errors.DefinitionError, match="asynchronous"):
-            task_of("Asynchronous", Letters, process=process)()
+        with pytest.raises(errors.DefinitionError, match="never awaits"):
+            task_of("Asynchronous", Letters, process=process)().run()
 
     def test_an_empty_folder_name(self, letters):
         with pytest.raises(errors.DefinitionError, match="Name a folder"):
             task_of("Nameless", Letters, get_folder_name=lambda self: "")().run()
+
+
+class TestReadingEverything:
+    """``freshness = content`` and ``check_outputs = deep`` see what size and time of change hide."""
+
+    def swap(self, path, content):
+        state = os.stat(path)
+        with open(path, "w") as file:
+            file.write(content)
+        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+    def test_an_input_with_other_content_and_the_same_size_and_time(self, write_files, monkeypatch):
+        folder = write_files(Letters().output().path, {"a.txt": b"alpha"})
+        Upper().run()
+        self.swap(os.path.join(folder, "a.txt"), "ALPHA")
+        assert Upper().complete()
+        monkeypatch.setenv("LUISY_DIR_FRESHNESS", "content")
+        assert not Upper().complete()
+        assert Upper().plan().counts == {"changed": 1}
+
+    def test_an_output_with_other_content_and_the_same_size_and_time(self, write_files, monkeypatch):
+        write_files(Letters().output().path, {"a.txt": b"alpha"})
+        Upper().run()
+        self.swap(os.path.join(Upper().output().path, "a.txt"), "alpha")
+        assert Upper().complete()
+        monkeypatch.setenv("LUISY_DIR_CHECK_OUTPUTS", "deep")
+        assert not Upper().complete()
+        assert Upper().plan().counts == {"output changed": 1}
+
+    def test_what_is_whole_is_complete(self, write_files, monkeypatch):
+        write_files(Letters().output().path, {"a.txt": b"alpha", "b.txt": b"beta", "c.jpg": b""})
+        monkeypatch.setenv("LUISY_DIR_CHECK_OUTPUTS", "deep")
+        monkeypatch.setenv("LUISY_DIR_FRESHNESS", "content")
+        Upper().run()
+        length().run()
+        assert length().complete()

@@ -10,21 +10,38 @@ import pytest
 import luisy_dir
 
 NAMES = [
+    "ConcatenationTask",
     "DirectoryTask",
     "ExternalTask",
     "Format",
     "Item",
     "Output",
     "Reject",
+    "Task",
+    "WrapperTask",
+    "auto_filename",
+    "csv_output",
     "directory_output",
     "directory_task",
+    "feather_output",
     "final",
+    "hdf_output",
+    "inherits",
     "interim",
+    "json_output",
     "make_directory_output",
+    "make_output_directory",
+    "npy_output",
+    "npz_output",
+    "parquet_output",
+    "parquetdir_output",
+    "pickle_output",
+    "project_name",
     "raw",
     "register_format",
     "requires",
     "set_working_dir",
+    "xlsx_output",
 ]
 
 
@@ -37,7 +54,7 @@ def test_the_public_names_are_these():
 def test_each_is_there_and_says_what_it_is(name):
     value = getattr(luisy_dir, name)
     assert value.__doc__
-    assert value.__name__ == name
+    assert value.__name__ == name.replace("make_output_directory", "make_directory_output")
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error():

@@ -1,4 +1,4 @@
-"""Same answer everywhere: serial, threads, processes and a foreign executor, one worker or several."""
+"""Same answer everywhere: serial, threads, async, processes and a foreign executor, one worker or several."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 
 import numpy as np
 import pytest
-from conftest import files_below
 from pipelines import Arrays, Images, RedChannel
 from skimage import data, io
 
 import luisy_dir as luisy
+from conftest import files_below
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def publish(working_dir, crops, engine, workers, monkeypatch):
     return [Arrays().output().manifest(), RedChannel().output().manifest()], published
 
 
-ENGINES = [("threads", 3), ("processes", 2), ("processes", 1), ("loky:get_reusable_executor", 2)]
+ENGINES = [("threads", 3), ("async", 3), ("processes", 2), ("processes", 1), ("loky:get_reusable_executor", 2)]
 
 
 @pytest.mark.parametrize(("engine", "workers"), ENGINES)

@@ -3,6 +3,8 @@
 import itertools
 import os
 import re
+import subprocess
+import sys
 
 import luigi
 import pytest
@@ -322,3 +324,23 @@ def test_an_environment_reaches_a_child_process(say):
     with open_engine("processes", 1) as executor:
         assert executor.submit(resolve, "engine").result() == "threads"
     assert os.environ["LUISY_DIR_ENGINE"] == "threads"
+
+
+def test_a_toml_configuration_counts_and_is_named_in_the_error(tmp_path):
+    """Luigi reads TOML where LUIGI_CONFIG_PARSER says so; numbers there are numbers."""
+    path = tmp_path / "luigi.toml"
+    path.write_text('[core]\nautoload_range = false\n[luisy_dir]\nworkers = 3\nmax_errors = 0.25\nengine = "treads"\n')
+    code = (
+        "from luisy_dir.settings import resolve\n"
+        "print(resolve('workers'), resolve('max_errors'), resolve('durability'))\n"
+        "resolve('engine')"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"LUIGI_CONFIG_PARSER": "toml", "LUIGI_CONFIG_PATH": str(path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.stdout == "3 0.25 commit\n"
+    assert "'engine' is 'treads', from [luisy_dir] in luigi.toml. Allowed: serial, threads" in answer.stderr

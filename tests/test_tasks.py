@@ -8,7 +8,6 @@ import pickle
 
 import luigi
 import pytest
-from conftest import files_below
 from pipelines import (
     Dying,
     Joined,
@@ -23,8 +22,9 @@ from pipelines import (
 )
 
 import luisy_dir as luisy
+from conftest import files_below
 from luisy_dir import errors
-from luisy_dir.transaction import staging_of
+from luisy_dir.staging import staging_of
 
 LETTERS = {"b.txt": b"beta", "a.txt": b"alpha", "nested/c.txt": b"gamma", "readme.md": b"not ours"}
 

@@ -7,13 +7,14 @@ import os
 from datetime import UTC, datetime
 
 import pytest
-from conftest import files_below
 
+from conftest import files_below
 from luisy_dir import errors
 from luisy_dir.item import Source
 from luisy_dir.manifest import Entry, Journal, OutputFile, encode_entry, read_manifest
+from luisy_dir.staging import staging_of, withdraw
 from luisy_dir.storage import local, system
-from luisy_dir.transaction import Facts, Transaction, entries_in_staging, staging_of, withdraw
+from luisy_dir.transaction import Facts, Transaction, entries_in_staging
 
 FACTS = Facts("Task", {}, "final", "f" * 32, {}, "serial", 1, {}, ("raw",))
 

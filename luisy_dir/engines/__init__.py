@@ -6,11 +6,12 @@ import importlib
 import os
 from concurrent.futures import Executor, ThreadPoolExecutor
 
+from luisy_dir.engines.event_loop import AsyncExecutor
 from luisy_dir.engines.processes import ProcessExecutor
 from luisy_dir.engines.serial import SerialExecutor
 from luisy_dir.errors import SettingError
 
-ENGINES = ("serial", "threads", "processes")
+ENGINES = ("serial", "threads", "processes", "async")
 
 
 def usable_cpus() -> int:
@@ -24,8 +25,8 @@ def open_engine(name: str, workers: int) -> Executor:
     Parameters
     ----------
     name
-        ``serial``, ``threads``, ``processes``, or ``module:function`` where ``function(workers)`` returns any
-        :class:`concurrent.futures.Executor`.
+        ``serial``, ``threads``, ``processes``, ``async``, or ``module:function`` where ``function(workers)`` returns
+        any :class:`concurrent.futures.Executor`.
     workers
         How many items may be worked on at the same time; ``serial`` has one worker.
 
@@ -46,6 +47,8 @@ def open_engine(name: str, workers: int) -> Executor:
         return ThreadPoolExecutor(workers, thread_name_prefix="luisy_dir")
     if name == "processes":
         return ProcessExecutor(workers)
+    if name == "async":
+        return AsyncExecutor(workers)
     return _foreign_executor(name, workers)
 
 

@@ -25,6 +25,7 @@ R = TypeVar("R")
 _CHUNK_SECONDS = 0.2
 _LARGEST_CHUNK = 1000
 _GROWTH = 4
+_GRACE_SECONDS = 0.5
 
 
 def map_unordered(
@@ -87,6 +88,9 @@ def map_unordered(
                 seconds, results = _received(future.result())
                 size.learn(seconds, len(results))
                 yield from results
+    except KeyboardInterrupt:
+        give_up_soon(executor)
+        raise
     finally:
         _drain(executor, pending)
 
@@ -192,6 +196,18 @@ def _received(answer: Any) -> tuple[float, list[Any]]:
     if seconds is None:
         raise unpack_error(results)
     return seconds, results
+
+
+def give_up_soon(executor: Executor) -> None:
+    """Somebody has interrupted: what is in hand has a moment to be finished, then its workers are killed.
+
+    Threads cannot be killed, and are waited for.
+    """
+    kill = getattr(executor, "kill", None)
+    if kill is not None:
+        timer = threading.Timer(_GRACE_SECONDS, kill)
+        timer.daemon = True
+        timer.start()
 
 
 def _drain(executor: Executor, pending: list[Future[Any]]) -> None:

@@ -7,6 +7,7 @@ import multiprocessing.connection
 import os
 import signal
 import threading
+import time
 from concurrent.futures import ProcessPoolExecutor
 
 _EXIT_CODE_WITHOUT_PARENT = 70  # EX_SOFTWARE of sysexits.h
@@ -18,16 +19,22 @@ def end_with_parent() -> None:
     Does nothing in a process that multiprocessing did not start.
     """
     parent = multiprocessing.parent_process()
-    if parent is None or any(thread.name == _WATCHDOG for thread in threading.enumerate()):
+    if parent is None or parent.pid is None or any(thread.name == _WATCHDOG for thread in threading.enumerate()):
         return
-    threading.Thread(target=_wait_for_end_of, args=(parent.sentinel,), name=_WATCHDOG, daemon=True).start()
+    arguments = parent.sentinel, parent.pid
+    threading.Thread(target=_wait_for_end_of, args=arguments, name=_WATCHDOG, daemon=True).start()
 
 
 _WATCHDOG = "luisy_dir-watchdog"
+_LOOK_SECONDS = 0.3
 
 
-def _wait_for_end_of(sentinel: int) -> None:
-    multiprocessing.connection.wait([sentinel])
+def _wait_for_end_of(sentinel: int | None, pid: int) -> None:
+    if sentinel is not None:
+        multiprocessing.connection.wait([sentinel])
+    else:  # loky's workers know the number of their parent only
+        while os.getppid() == pid:
+            time.sleep(_LOOK_SECONDS)
     os._exit(_EXIT_CODE_WITHOUT_PARENT)
 
 

@@ -278,6 +278,15 @@ def names_in(directory: str) -> list[str]:
         return []
 
 
+def folders_in(directory: str) -> list[str]:
+    """Names of the folders in a directory, sorted; none where it does not exist. Links are not followed."""
+    try:
+        with system.scandir(directory) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
+
+
 def files_below(directory: str) -> Iterator[str]:
     """Relative path of every file below a directory of our own; hidden names too."""
     prefixes = [""]
@@ -292,7 +301,7 @@ def files_below(directory: str) -> Iterator[str]:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory of our own with all that is in it; what is gone already is no error.
+    """Remove a file or a directory of our own with all that is in it; what is gone already is no error.
 
     Links are removed and not followed, be it ``path`` itself.
     """
@@ -309,7 +318,7 @@ def remove_tree(path: str) -> None:
 
 def _entries_of_our_own(folder: str) -> list[os.DirEntry[str]]:
     try:
-        if stat_bits.S_ISLNK(system.lstat(folder).st_mode):
+        if not stat_bits.S_ISDIR(system.lstat(folder).st_mode):
             system.unlink(folder)
             return []
         with system.scandir(folder) as entries:

@@ -1,18 +1,17 @@
-"""Tasks: a raw directory that others fill, and a directory that is processed item by item."""
+"""A directory task: its directory is processed item by item and published as a whole."""
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
 import multiprocessing
 import os
-import re
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import luigi
 import xxhash
@@ -20,7 +19,8 @@ from luigi.task import MixinNaiveBulkComplete
 from luigi.worker import TaskProcess
 
 from luisy_dir import invocation, settings
-from luisy_dir.engines import open_engine, start_workers
+from luisy_dir.engines import ENGINES, open_engine, start_workers
+from luisy_dir.engines.event_loop import is_async, resolved
 from luisy_dir.engines.processes import end_with_parent
 from luisy_dir.errors import (
     DefinitionError,
@@ -30,18 +30,20 @@ from luisy_dir.errors import (
     StaleDirectoryError,
 )
 from luisy_dir.fingerprint import fingerprint_of, is_opaque, of_byte_code, of_function
-from luisy_dir.formats import Format
+from luisy_dir.formats import Format, check_library
 from luisy_dir.inputs import Inputs, of_format
 from luisy_dir.item import Item
 from luisy_dir.keys import check_output_paths
-from luisy_dir.manifest import Manifest, read_manifest
+from luisy_dir.manifest import Manifest, published_below, read_manifest
 from luisy_dir.plan import Plan, Reason, plan_first_build, plan_update
 from luisy_dir.policy import Policy
 from luisy_dir.progress import Progress
 from luisy_dir.runner import run
+from luisy_dir.scheduler_page import SchedulerPage
 from luisy_dir.step import Step
 from luisy_dir.storage import local
-from luisy_dir.targets import DirectoryTarget, RawDirectoryTarget
+from luisy_dir.targets.directory import DirectoryTarget, RawDirectoryTarget
+from luisy_dir.tasks.layers import LayerTask
 from luisy_dir.transaction import Facts, Transaction, check_place, entries_in_staging
 
 if TYPE_CHECKING:
@@ -51,87 +53,10 @@ logger = logging.getLogger("luigi-interface.luisy_dir")
 
 _answers: ContextVar[dict[luigi.Task, bool] | None] = ContextVar("answers", default=None)
 _told_opaque: set[str] = set()
-_PLAIN_VALUE = re.compile(r"[A-Za-z0-9.+-]{1,40}\Z")
-_LONGEST_FOLDER = 200
-_HASH_DIGITS = 10
 _ADVICE_ON_EMPTY = "Is the path right, and is the disk mounted? Set on_empty = allow if this is meant."
 
 
-class _InLayer:
-    """Where a task's directory lies: ``<working_dir>/<project>/<layer>/<sub_dir>/<folder>``."""
-
-    layer: ClassVar[str | None] = None
-    project_name: ClassVar[str | None] = None
-
-    def get_sub_dir(self) -> str:
-        """Further folders below the layer; none unless you override this."""
-        return ""
-
-    def get_outdir(self) -> str:
-        """Absolute path of the layer folder.
-
-        Without a layer it is the working directory and the sub-directory, without the project.
-        """
-        parts = (self._project(), self.layer) if self.layer else ()
-        folder = os.path.join(settings.resolve("working_dir", self), *parts, self.get_sub_dir())
-        return folder.rstrip("/") or "/"
-
-    def _project(self) -> str:
-        if self.project_name:
-            return self.project_name
-        module = type(self).__module__
-        if module not in {"__main__", "__mp_main__"}:
-            return module.partition(".")[0]
-        script = getattr(sys.modules[module], "__file__", None) or ""
-        return os.path.splitext(os.path.basename(script))[0] if os.path.isfile(script) else "main"
-
-
-class ExternalTask(_InLayer, luigi.ExternalTask):
-    """A raw directory that others fill; decorate it with :func:`luisy_dir.make_directory_output`.
-
-    Examples
-    --------
-    >>> import luisy_dir as luisy
-    >>> @luisy.make_directory_output(lambda path: path if path.endswith(".png") else None)
-    ... @luisy.raw
-    ... class ExportDirectory(luisy.ExternalTask):
-    ...     def get_folder_name(self):
-    ...         return "images"
-    >>> ExportDirectory().output().path.endswith("/raw/images")
-    True
-    """
-
-    read_file: ClassVar[Callable[[str], Any] | None] = None
-    regex_pattern: ClassVar[str | None] = None
-
-    def get_folder_name(self) -> str:
-        """Name of the folder below the layer folder; ``''`` is the layer folder itself."""
-        raise DefinitionError(
-            f"{type(self).__name__} does not say where its files lie. Give it a method get_folder_name(self) that "
-            "returns the name of a folder below the layer folder, or '' for the layer folder itself."
-        )
-
-    def output(self) -> RawDirectoryTarget:
-        """The folder."""
-        read_file = type(self).read_file
-        if read_file is None:
-            raise DefinitionError(
-                f"{type(self).__name__} does not say how its files are read. Decorate it with "
-                "make_directory_output(read_file)."
-            )
-        folder = os.path.join(self.get_outdir(), self.get_folder_name()).rstrip("/")
-        return RawDirectoryTarget(folder, read_file, self.regex_pattern)
-
-    def read(self) -> Iterator[Any]:
-        """What the reader returned for each file, in key order, one at a time."""
-        return self.output().read()
-
-    def items(self) -> Iterator[tuple[Item, Any]]:
-        """Each item and what the reader returned for it, in key order, one at a time."""
-        return self.output().items()
-
-
-class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
+class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
     """A directory that is processed item by item, in parallel, and published as a whole.
 
     A subclass has a method ``process`` and is decorated with :func:`luisy_dir.directory_output`. Settings such as
@@ -164,8 +89,6 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
         name = type(self).__name__
         if not callable(getattr(self, "process", None)):
             raise DefinitionError(f"{name} has no method process. Give it process(self, data) that returns the result.")
-        if inspect.iscoroutinefunction(self.process):
-            raise DefinitionError(f"{name}.process is asynchronous and is never awaited. Write a plain function.")
         if self.format is None:
             raise DefinitionError(
                 f"{name} has no format. Decorate it with directory_output('.npy'), or another suffix or Format."
@@ -175,19 +98,21 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
         state = os.getpid(), settings.process_state(), invocation.process_state()
         return _rebuild, (type(self), self.param_kwargs, *state)
 
+    def __copy__(self) -> Self:
+        """Another object with the same attributes; what is unpickled is Luigi's one instance of these parameters."""
+        copied = object.__new__(type(self))
+        copied.__dict__.update(self.__dict__)
+        return copied
+
     # -- what a subclass may define -------------------------------------------------------------------------------
 
-    def setup(self) -> None:
+    def setup(self) -> Awaitable[None] | None:
         """Prepare a worker; called once in each, on a copy of the task, before its first item."""
+        return None
 
-    def get_folder_name(self) -> str:
-        """Name of the directory below the layer folder: the task family and its significant parameters."""
-        family = self.get_task_family()
-        values = self.to_str_params(only_significant=True)
-        name = family + "".join(f"_{key}={value}" for key, value in sorted(values.items()))
-        if all(map(_PLAIN_VALUE.match, values.values())) and len(name) <= _LONGEST_FOLDER:
-            return name
-        return f"{family}-{self.task_id[-_HASH_DIGITS:]}"
+    def get_tracking_url(self) -> str | None:
+        """Address that Luigi's page links to while the task runs; without one, that of the engine's dashboard."""
+        return None
 
     # -- what Luigi asks ------------------------------------------------------------------------------------------
 
@@ -299,6 +224,16 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
         manifest = read_manifest(self.output().path)
         return frame(entries_in_staging(self.output().path) if manifest is None else manifest.entries())
 
+    @classmethod
+    def _results_below(cls, folder: str) -> Iterator[tuple[str, Mapping[str, str] | None]]:
+        for path in published_below(folder):
+            try:
+                manifest = read_manifest(path, verify=False)
+            except ManifestError:
+                continue
+            if manifest is not None and manifest.record.task == cls.get_task_family():
+                yield path, manifest.record.parameters
+
     # -- how it is done -------------------------------------------------------------------------------------------
 
     @property
@@ -360,6 +295,7 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
     def _check_before_work(self, inputs: Inputs) -> Manifest | None:
         """The manifest of what is published already; an error where a run could not come to a good end."""
         path = self.output().path
+        check_library(self._format.suffix)
         if not self.get_folder_name().strip("/"):
             raise DefinitionError(
                 f"{self}.get_folder_name() is empty, so that the result would replace the layer folder. Name a folder."
@@ -398,14 +334,21 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
     def _equals_inputs(self, manifest: Manifest, inputs: Inputs) -> bool:
         record, target = manifest.record, self.output()
         start_ns = int(record.start.timestamp() * 1e9)
-        if inputs.surely_equal(record.inputs, start_ns) and (
-            not self._outputs_are_checked() or target.outputs_state().hexdigest() == record.outputs_state
+        if (
+            not self._distrust()
+            and inputs.surely_equal(record.inputs, start_ns)
+            and (not self._outputs_are_checked() or target.outputs_state().hexdigest() == record.outputs_state)
         ):
             return True
         return self._plan_update(manifest, inputs).is_complete
 
     def _outputs_are_checked(self) -> bool:
-        return bool(settings.resolve("check_outputs", self) == "stat")
+        return bool(settings.resolve("check_outputs", self) != "none")
+
+    def _distrust(self) -> set[str]:
+        """Of what digests are compared even where size and time of change are as recorded."""
+        wanted = {"sources": ("freshness", "content"), "outputs": ("check_outputs", "deep")}
+        return {what for what, (name, value) in wanted.items() if settings.resolve(name, self) == value}
 
     def _plan_update(self, manifest: Manifest, inputs: Inputs) -> Plan:
         return plan_update(
@@ -415,6 +358,7 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
             stale=self._why_stale(manifest, inputs),
             digest_of=lambda path: local.digest_of(path)[0],
             output_path=lambda path: os.path.join(manifest.directory, path),
+            distrust=self._distrust(),
         )
 
     def _why_stale(self, manifest: Manifest, inputs: Inputs) -> Reason | None:
@@ -438,18 +382,35 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
         durability = settings.resolve("durability", self)
         begin = partial(self._begin, inputs.names if inputs.is_named else None, self._byte_codes())
         step = Step(inputs.roots(), begin, self._format, facts.parts["seed"], sync=durability == "item")
+        news = partial(self.trigger_event, luigi.Event.PROGRESS, self)
+        progress = Progress(str(self), len(plan.rows), news)
         with (
             Transaction(self.output().path, facts.fingerprint, durability=durability) as transaction,
-            Progress(str(self), len(plan.rows)) as progress,
+            SchedulerPage(self, lambda: (progress.percentage, progress.line()), partial(self._tracking_url, executor)),
+            progress,
         ):
             run(plan, step, transaction, executor, policy, workers=facts.workers, on_entry=progress.advance)
             self._check_not_all_skipped(progress, inputs)
             transaction.commit(facts)
         logger.info("%s: published %s as %s", self, progress, self.output().path)
 
+    def _tracking_url(self, executor: Executor) -> str | None:
+        return self.get_tracking_url() or getattr(executor, "dashboard_link", None)
+
+    def _check_engine(self, engine: str, inputs: Inputs) -> None:
+        """Raise DefinitionError where an ``async def`` would never be awaited."""
+        readers = {f"the reader of {name}": target.read_file for name, target in inputs.raw.items()}
+        asynchronous = [name for name, function in (self._functions() | readers).items() if is_async(function)]
+        if asynchronous and engine in set(ENGINES) - {"async"}:
+            raise DefinitionError(
+                f"{', '.join(asynchronous)} of {type(self).__name__} is 'async def', which the engine {engine!r} never "
+                "awaits. Choose engine='async', or write a plain function."
+            )
+
     def _facts(self, inputs: Inputs) -> Facts:
         parts = self._parts(inputs)
         engine, workers = settings.resolve("engine", self), settings.resolve("workers", self)
+        self._check_engine(engine, inputs)
         self._tell_opaque(parts)
         return Facts(
             task=self.get_task_family(),
@@ -495,9 +456,8 @@ class DirectoryTask(_InLayer, MixinNaiveBulkComplete, luigi.Task):
                     f"The file that defines {name} of {type(self).__name__} has changed since this program began, so "
                     "that workers would run other code than is recorded. Start again."
                 )
-        at_work = object.__new__(type(self))  # copy.copy would find this very task in Luigi's cache of instances
-        at_work.__dict__.update(self.__dict__)
-        at_work.setup()
+        at_work = copy.copy(self)
+        resolved(at_work.setup())
         process = at_work.process
         wants_item = self._wants_item()
 

@@ -10,15 +10,16 @@ from typing import Any, NoReturn
 from luigi.local_target import LocalFileSystem
 from luigi.target import FileSystemTarget
 
+from luisy_dir.engines.event_loop import plain
 from luisy_dir.errors import DefinitionError, ForeignDirectoryError, ManifestError, MissingInputError
 from luisy_dir.fingerprint import StateSum, state_sum
 from luisy_dir.formats import Format, format_of_path
 from luisy_dir.item import Item, list_files, scan
 from luisy_dir.keys import without_collisions
 from luisy_dir.manifest import FOLDER, Manifest, published_items, read_manifest
+from luisy_dir.staging import move_directory, withdraw
 from luisy_dir.step import read_stable
 from luisy_dir.storage import local
-from luisy_dir.transaction import withdraw
 
 logger = logging.getLogger("luigi-interface.luisy_dir")
 
@@ -35,7 +36,14 @@ class _AnyDirectory(FileSystemTarget):
 
     def open(self, mode: str = "r") -> NoReturn:
         """Refuse: a directory has no single stream."""
-        raise DefinitionError(f"{self.path!r} is a directory and cannot be opened with mode {mode!r}. Use read().")
+        advice = "Use read()." if mode.startswith("r") else "A DirectoryTask writes what process returns."
+        raise DefinitionError(f"{self.path!r} is a directory and cannot be opened with mode {mode!r}. {advice}")
+
+    def temporary_path(self) -> NoReturn:
+        """Refuse: what is written past the manifest would be no result."""
+        raise DefinitionError(
+            f"{self.path!r} has no temporary path: a DirectoryTask stages its files itself. Return them from process."
+        )
 
     def read(self) -> Iterator[Any]:
         """Data of each item, in key order, one at a time."""
@@ -86,9 +94,11 @@ class RawDirectoryTarget(_AnyDirectory):
             logger.warning("The raw folder %r %s.", self.path, problem)
         return is_filled
 
-    def remove(self) -> NoReturn:
+    def remove(self, *_: object, **__: object) -> NoReturn:
         """Refuse: what is in a raw folder was not made by us."""
         raise ForeignDirectoryError(f"{self.path!r} is a raw folder; luisy_dir never removes or changes what is in it.")
+
+    clean = move = rename = remove
 
     def scan(self, root: str = "", seed: int = 0) -> list[Item]:
         """Items of the folder as it is now, in key order; keys may still collide."""
@@ -113,10 +123,16 @@ class RawDirectoryTarget(_AnyDirectory):
         KeyCollisionError
             Two files that the reader does not skip have the same key.
         """
-        for item in without_collisions(self.scan(), lambda item: self.read_file(item.path) is None):
-            data = self.read_file(item.path)
-            if data is not None:
-                yield item, data
+        with plain(self.read_file) as read:
+            for item in without_collisions(self.scan(), lambda item: read(item.path) is None):
+                data = read(item.path)
+                if data is not None:
+                    yield item, data
+
+    def skips(self, path: str) -> bool:
+        """Whether the reader says that the file at ``path`` is not ours."""
+        with plain(self.read_file) as read:
+            return read(path) is None
 
 
 class DirectoryTarget(_AnyDirectory):
@@ -131,7 +147,7 @@ class DirectoryTarget(_AnyDirectory):
     """
 
     def __init__(self, path: str | os.PathLike[str], format: Format) -> None:
-        super().__init__(path)
+        super().__init__(os.path.abspath(path))
         self.format = format
 
     def read_file(self, path: str) -> Any:
@@ -191,6 +207,51 @@ class DirectoryTarget(_AnyDirectory):
                 "in its manifest. Move them away first."
             )
         withdraw(self.path)
+
+    def clean(self) -> None:
+        """Remove the directory, if we published it, and its staging with what a run left there.
+
+        Raises
+        ------
+        ForeignDirectoryError
+            It is not ours.
+        BusyError
+            A run works on it.
+        """
+        if local.exists(self.path):
+            self.remove()
+        else:
+            withdraw(self.path)
+
+    def move(self, new_path: str, raise_if_exists: bool = True) -> None:  # noqa: FBT001, FBT002 - as Luigi has it
+        """Give the directory another name on the same file system, in one act.
+
+        Nothing in it depends on where it lies. Its task no longer finds it, unless it is moved together with the
+        working directory.
+
+        Raises
+        ------
+        MissingInputError
+            Nothing was published.
+        ForeignDirectoryError
+            Something lies at the new place; whatever ``raise_if_exists`` says, it is not replaced.
+        StorageError
+            The new place lies on another file system.
+        BusyError
+            A run works on the directory.
+        """
+        del raise_if_exists
+        self.manifest()
+        move_directory(self.path, os.path.abspath(new_path))
+
+    rename = move
+
+    def copy(self, new_path: str, raise_if_exists: bool = False) -> NoReturn:  # noqa: FBT001, FBT002, ARG002
+        """Refuse: a copy has other times of change, which its manifest would not know."""
+        raise DefinitionError(
+            f"{self.path!r} is not copied: copy it with 'cp -a', which keeps the times of change that its manifest "
+            "records, or read it with items()."
+        )
 
     def _foreign_files(self) -> list[str]:
         try:

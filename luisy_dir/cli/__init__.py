@@ -1,0 +1,45 @@
+"""The command ``luisy-dir``: what was published, what became of each item, and what a run would do."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+import luisy_dir
+from luisy_dir.cli.demonstrating import demo
+from luisy_dir.cli.exits import EXIT_CODES, Commands
+from luisy_dir.cli.failures import errors
+from luisy_dir.cli.listing import ls
+from luisy_dir.cli.planning import plan
+from luisy_dir.cli.reporting import report
+from luisy_dir.cli.verifying import verify
+
+_TABLE_OF_EXIT_CODES = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {what}" for code, what in EXIT_CODES.items())
+
+
+@click.group(
+    cls=Commands,
+    epilog=f"{_TABLE_OF_EXIT_CODES}\n\n'luisy-dir COMMAND --help' shows what a command prints, and examples.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(luisy_dir.__version__, prog_name="luisy-dir")
+def commands() -> None:
+    """Look at directories that luisy_dir has published, and at what a run would do.
+
+    Nothing here runs a task or changes a result, but for demo, which fills a folder of its own.
+    """
+
+
+for _command in (ls, report, errors, verify, plan, demo):
+    commands.add_command(_command)
+
+
+def main() -> None:
+    """Run the command of this process's arguments, and exit."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open as long as the process
+        getattr(sys, name).reconfigure(errors="backslashreplace")  # a terminal may know ASCII alone
+    commands(prog_name="luisy-dir")

@@ -1,0 +1,202 @@
+"""A task in a layer: where its results lie, and what they are called."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, ClassVar, Self
+
+import luigi
+import xxhash
+from luigi.parameter import ParameterVisibility
+
+from luisy_dir import settings
+from luisy_dir.errors import DefinitionError
+
+logger = logging.getLogger("luigi-interface.luisy_dir")
+
+_PLAIN_VALUE = re.compile(r"[A-Za-z0-9.+-]{1,40}\Z")
+_LONGEST_NAME = 200
+_HASH_DIGITS = 10
+
+
+class LayerTask(luigi.Task):
+    """A task whose results lie below ``<working_dir>/<project>/<layer>/<sub_dir>``."""
+
+    layer: ClassVar[str | None] = None
+    project_name: ClassVar[str | None] = None
+
+    def __repr__(self) -> str:
+        """As Luigi has it, but for the values of private parameters."""
+        values = [(name, parameter, getattr(self, name)) for name, parameter in self.get_params()]
+        shown = [
+            f"{name}={'***' if parameter.visibility == ParameterVisibility.PRIVATE else parameter.serialize(value)}"
+            for name, parameter, value in values
+            if parameter.significant
+        ]
+        return f"{self.get_task_family()}({', '.join(shown)})"
+
+    @property
+    def logger(self) -> logging.Logger:
+        """A logger with the name of the task family, whose lines come where Luigi's own do."""
+        return logging.getLogger(f"luigi-interface.{self.get_task_family()}")
+
+    def get_sub_dir(self) -> str:
+        """Further folders below the layer; none unless you override this."""
+        return ""
+
+    def get_outdir(self) -> str:
+        """Absolute path of the layer folder; this makes no folder.
+
+        Without a layer it is the working directory and the sub-directory, without the project.
+        """
+        folder = os.path.join(_layer_folder(type(self), self), self.get_sub_dir())
+        return folder.rstrip("/") or "/"
+
+    def get_folder_name(self) -> str:
+        """Name of the directory below the layer folder: the task family and its significant parameters.
+
+        Where a value has other characters than letters, digits, ``.``, ``+`` and ``-``, or is private, ten digits of
+        a digest stand for all of them.
+        """
+        return name_of(self)
+
+    def read_input(self) -> Any:
+        """What the required tasks have made: of one task its data, of several a list or a dictionary, as required.
+
+        The data of a directory is an iterator over its items.
+        """
+        return read_all(self.input())
+
+    def clean(self) -> None:
+        """Remove the result, and what a run that did not end well has left in the staging.
+
+        Raises
+        ------
+        ForeignDirectoryError
+            The result is not ours to remove.
+        BusyError
+            A run works on it.
+        """
+        self.logger.info("%s: cleaning", self)
+        self.output().clean()
+
+    @classmethod
+    def get_related_instances(cls, regex_placeholder: str = r"\S*") -> list[Self]:
+        """Tasks of this class, with whatever parameters, whose results lie in the layer folder.
+
+        Parameters
+        ----------
+        regex_placeholder
+            What the text of each parameter that stands in a name must match as a whole.
+
+        Returns
+        -------
+        list of task
+            Sorted by path. A result whose parameters cannot be read off is left out with a warning.
+        """
+        wanted = re.compile(regex_placeholder)
+        found = {}
+        for path, parameters in cls._results_below(_layer_folder(cls)):
+            task = _instance(cls, parameters, path)
+            texts = {} if task is None else {name: str(value) for name, value in task.param_kwargs.items()}
+            if task is not None and all(wanted.fullmatch(texts[name]) for name in parameters or ()):
+                found[path] = task
+        return [found[path] for path in sorted(found)]
+
+    @classmethod
+    def _results_below(cls, folder: str) -> Iterator[tuple[str, Mapping[str, str] | None]]:  # noqa: ARG003
+        """Path and serialised parameters of results that look like ours; None where these cannot be read off."""
+        raise DefinitionError(f"{cls.__name__} has no results of its own. Ask one of the tasks that it requires.")
+
+
+def _layer_folder(cls: type[LayerTask], task: object = None) -> str:
+    parts = (_project_of(cls), cls.layer) if cls.layer else ()
+    return os.path.join(settings.resolve("working_dir", cls if task is None else task), *parts)
+
+
+def _project_of(cls: type[LayerTask]) -> str:
+    if cls.project_name:
+        return cls.project_name
+    module = cls.__module__
+    if module not in {"__main__", "__mp_main__"}:
+        return module.partition(".")[0]
+    script = getattr(sys.modules[module], "__file__", None) or ""
+    return os.path.splitext(os.path.basename(script))[0] if os.path.isfile(script) else "main"
+
+
+def _instance(cls: type[Any], parameters: Mapping[str, str] | None, path: str) -> Any:
+    """The task that has written ``path``, or None with a warning where that cannot be said."""
+    problem: object = "its parameters do not stand in its name"
+    if parameters is not None:
+        try:
+            task = cls.from_str_params(dict(parameters))
+            if task.output().path == path:
+                return task
+            problem = "a task with these parameters writes elsewhere"
+        except Exception as error:  # noqa: BLE001 - a parameter's parse may raise anything
+            problem = error
+    logger.warning("%r is left out: %s.", path, problem)
+    return None
+
+
+def name_of(task: luigi.Task, *, excl_params: Collection[str] = (), excl_none: bool = False) -> str:
+    """Task family and significant parameters as a name for a file or folder; two tasks have two names.
+
+    Parameters
+    ----------
+    task
+        Any task.
+    excl_params
+        Parameters to leave out; tasks that differ in these alone have the same name.
+    excl_none
+        Leave out parameters that are None.
+
+    Examples
+    --------
+    >>> class Thumbnails(luigi.Task):
+    ...     size = luigi.IntParameter()
+    ...     title = luigi.Parameter(default="all")
+    >>> name_of(Thumbnails(size=64))
+    'Thumbnails_size=64_title=all'
+    >>> name_of(Thumbnails(size=64, title="cats & dogs"))[:-10]
+    'Thumbnails-'
+    """
+    values, is_private = {}, False
+    for name, parameter in task.get_params():
+        value = getattr(task, name)
+        if parameter.significant and name not in excl_params and not (excl_none and value is None):
+            values[name] = None if value is None else str(parameter.serialize(value))
+            is_private = is_private or parameter.visibility == ParameterVisibility.PRIVATE
+    family: str = task.get_task_family()
+    name = family + "".join(f"_{name}={value}" for name, value in sorted(values.items()))
+    are_plain = all(value is None or (value != "None" and _PLAIN_VALUE.match(value)) for value in values.values())
+    if are_plain and not is_private and len(name) <= _LONGEST_NAME:
+        return name
+    if is_private or excl_params or excl_none:
+        return f"{family}-{xxhash.xxh3_128_hexdigest(json.dumps(values, sort_keys=True).encode())[:_HASH_DIGITS]}"
+    return f"{family}-{task.task_id[-_HASH_DIGITS:]}"
+
+
+def read_all(targets: Any) -> Any:
+    """What ``read()`` of each target says, in the same lists and dictionaries.
+
+    Raises
+    ------
+    DefinitionError
+        A target has no method ``read``.
+    """
+    if isinstance(targets, Mapping):
+        return {name: read_all(target) for name, target in targets.items()}
+    if isinstance(targets, (list, tuple)):
+        return [read_all(target) for target in targets]
+    if not callable(getattr(targets, "read", None)):
+        raise DefinitionError(
+            f"{targets!r} has no method read(). Open it yourself (self.input().open()), or write the task that makes "
+            "it as a luisy_dir.Task."
+        )
+    return targets.read()

@@ -1,0 +1,104 @@
+"""Progress: what has been done, in figures and in one line."""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+
+import pytest
+from tqdm import tqdm
+
+from conftest import an_entry
+from luisy_dir.manifest import Failure
+from luisy_dir.progress import Progress
+
+
+def test_the_line_says_how_many_how_fast_and_how_long():
+    progress = Progress("Task", 4_000)
+    for number in range(1_500):
+        progress.advance(an_entry(str(number)))
+    line = progress.line()
+    assert line.startswith("1,500 of 4,000 items, ")
+    assert "items/s" in line
+    assert line.endswith(" left")
+
+
+def test_a_failure_is_counted_and_the_last_one_is_named():
+    progress = Progress("Task", 3)
+    for key in ("a", "b"):
+        progress.advance(an_entry(key, status="failed", error=Failure("OSError", "cannot read")))
+    assert "2 failed" in progress.line()
+    assert progress.line().endswith("\nlast failure: b: OSError: cannot read")
+
+
+def test_it_says_nothing_of_what_did_not_happen():
+    progress = Progress("Task", 3)
+    progress.advance(an_entry("a"))
+    assert "failed" not in progress.line()
+    assert str(progress) == "1 of 3 items (1 written)"
+
+
+def test_all_items_done_is_not_yet_published():
+    """The hundredth per cent is the publishing."""
+    with Progress("Task", 2) as progress:
+        progress.advance(an_entry("a"))
+        assert progress.percentage == 50
+        progress.advance(an_entry("b"))
+        assert progress.percentage == 99
+    assert progress.percentage == 100
+    assert progress.line().startswith("published 2 of 2 items")
+
+
+def test_a_run_that_ends_in_an_error_never_comes_to_a_hundred():
+    with pytest.raises(OSError, match="full"), Progress("Task", 1) as progress:
+        progress.advance(an_entry("a"))
+        raise OSError("full")
+    assert progress.percentage == 99
+    assert progress.line().startswith("gave up (OSError) after 1 of 1 items")
+
+
+def test_nothing_to_do_is_no_division_by_zero():
+    with Progress("Task", 0) as progress:
+        assert progress.line() == "0 of 0 items"
+    assert progress.percentage == 100
+
+
+def test_news_are_told_at_the_end_with_all_figures():
+    news = []
+    with Progress("Task", 1, news.append) as progress:
+        progress.advance(an_entry("a", status="rejected"))
+    assert news[-1]["rejected"] == news[-1]["done"] == news[-1]["total"] == 1
+    assert news[-1]["percentage"] == 100
+
+
+def test_another_thread_may_look_at_any_time():
+    progress, errors, stop = Progress("Task", 10_000), [], threading.Event()
+
+    def look():
+        try:
+            while not stop.is_set():
+                progress.line()
+                progress.facts()
+        except RuntimeError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    for number in range(10_000):
+        progress.advance(an_entry(str(number), status=("written", "failed", "skipped", "rejected")[number // 2_500]))
+    stop.set()
+    thread.join()
+    assert errors == []
+
+
+def test_on_a_terminal_there_is_a_bar(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(tqdm, "monitor_interval", 0)  # else a thread of its own stays for good
+    with Progress("Task", 2) as progress:
+        progress.advance(an_entry("a"))
+    assert "Task" in sys.stderr.getvalue()
