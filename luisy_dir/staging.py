@@ -39,13 +39,44 @@ def lock_of(staging: str) -> local.Lock:
     ------
     BusyError
         Another run holds the lock.
+    StorageError
+        The staging cannot be made.
     """
     lock = local.Lock(os.path.join(staging, "lock"))
+    make_folder(os.path.dirname(staging) or ".")
     while True:
-        with contextlib.suppress(FileNotFoundError, FileExistsError):  # a run that ended just now removes the staging
-            system.makedirs(staging)
-            lock.acquire()
-            return lock
+        try:
+            with contextlib.suppress(FileExistsError):
+                system.mkdir(staging)
+            with contextlib.suppress(FileNotFoundError):  # a run that ended just now has removed the staging
+                lock.acquire()
+                return lock
+        except StorageError:
+            raise
+        except OSError as error:
+            raise _not_made(staging, error) from error
+
+
+def make_folder(path: str) -> None:
+    """Make a folder and its missing parents.
+
+    Raises
+    ------
+    StorageError
+        It cannot be made.
+    """
+    try:
+        system.makedirs(path)
+    except OSError as error:
+        raise _not_made(path, error) from error
+
+
+def _not_made(path: str, error: OSError) -> StorageError:
+    return StorageError(
+        error.errno,
+        f"The folder {path!r} cannot be made or written to: {error.strerror}. Give this user the right to do so, see "
+        "that the disk is mounted, or choose another working_dir.",
+    )
 
 
 @contextlib.contextmanager
@@ -143,6 +174,8 @@ def replace_file(path: str, write: Callable[[IO[bytes]], object], *, sync: bool)
         Another run is writing it.
     ForeignDirectoryError
         A directory lies there.
+    StorageError
+        The file cannot have this name, or nothing can be written there.
     """
     with locked(path) as staging:
         remove_abandoned(staging)
@@ -151,11 +184,13 @@ def replace_file(path: str, write: Callable[[IO[bytes]], object], *, sync: bool)
         local.write_new(staging, name, write, sync=sync)
         try:
             system.rename(staged, path)
-        except IsADirectoryError as error:
+        except OSError as error:
             system.unlink(staged)
-            raise ForeignDirectoryError(
-                f"The result cannot be written as {path!r}: a directory lies there. Move it away first."
-            ) from error
+            if isinstance(error, IsADirectoryError):
+                raise ForeignDirectoryError(
+                    f"The result cannot be written as {path!r}: a directory lies there. Move it away first."
+                ) from error
+            raise StorageError(error.errno, f"The result cannot be written as {path!r}: {error.strerror}.") from error
         if sync:
             local.sync_path(os.path.dirname(path))
 

@@ -13,10 +13,10 @@ import threading
 import time
 
 import pytest
+from conftest import files_below
 from pipelines import Letters, Upper
 
 import luisy_dir as luisy
-from conftest import files_below
 from luisy_dir.engines import open_engine
 from luisy_dir.engines.event_loop import AsyncExecutor, plain, resolved
 from luisy_dir.errors import DefinitionError, ItemsFailedError, SetupError

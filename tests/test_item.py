@@ -8,10 +8,10 @@ from urllib.parse import quote_from_bytes
 
 import numpy as np
 import pytest
+from conftest import an_entry
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from conftest import an_entry
 from luisy_dir.errors import InputError, MissingInputError
 from luisy_dir.item import (
     Item,

@@ -18,11 +18,11 @@ import luigi
 import numpy as np
 import psutil
 import pytest
+from conftest import files_below
 from pipelines import Letters, Slow, Upper, length
 from skimage import io
 
 import luisy_dir as luisy
-from conftest import files_below
 from luisy_dir.manifest import read_manifest
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import xxhash
+from conftest import an_entry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import an_entry
 from luisy_dir.errors import InputError, ManifestError
 from luisy_dir.item import Source
 from luisy_dir.manifest import (

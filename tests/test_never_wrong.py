@@ -11,10 +11,10 @@ from pathlib import PurePath
 
 import luigi
 import pytest
+from conftest import files_below
 from pipelines import Letters, Strict, Upper, length, read_text
 
 import luisy_dir as luisy
-from conftest import files_below
 from luisy_dir import errors
 from luisy_dir.item import scan
 from luisy_dir.storage import local

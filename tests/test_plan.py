@@ -3,10 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from conftest import an_entry
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import an_entry
 from luisy_dir.item import Item, Source, scan
 from luisy_dir.manifest import Failure, OutputFile
 from luisy_dir.plan import RACY_NS, Plan, PlanRow, Reason, plan_first_build, plan_update

@@ -7,9 +7,9 @@ import sys
 import threading
 
 import pytest
+from conftest import an_entry
 from tqdm import tqdm
 
-from conftest import an_entry
 from luisy_dir.manifest import Failure
 from luisy_dir.progress import Progress
 

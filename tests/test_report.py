@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 import pytest
-
 from conftest import an_entry
+
 from luisy_dir.item import Source
 from luisy_dir.manifest import COLUMNS, Failure, OutputFile
 from luisy_dir.report import frame

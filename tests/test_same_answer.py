@@ -6,11 +6,11 @@ import os
 
 import numpy as np
 import pytest
+from conftest import files_below
 from pipelines import Arrays, Images, RedChannel
 from skimage import data, io
 
 import luisy_dir as luisy
-from conftest import files_below
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import pickle
 
 import luigi
 import pytest
+from conftest import files_below
 from pipelines import (
     Dying,
     Joined,
@@ -22,7 +23,6 @@ from pipelines import (
 )
 
 import luisy_dir as luisy
-from conftest import files_below
 from luisy_dir import errors
 from luisy_dir.staging import staging_of
 

@@ -7,8 +7,8 @@ import os
 from datetime import UTC, datetime
 
 import pytest
-
 from conftest import files_below
+
 from luisy_dir import errors
 from luisy_dir.item import Source
 from luisy_dir.manifest import Entry, Journal, OutputFile, encode_entry, read_manifest

@@ -7,8 +7,8 @@ import socket
 from dataclasses import FrozenInstanceError
 
 import pytest
-
 from conftest import an_entry
+
 from luisy_dir.errors import ManifestError, MissingInputError, StorageError
 from luisy_dir.manifest import OutputFile, encode_entry
 from luisy_dir.storage import local

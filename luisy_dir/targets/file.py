@@ -6,13 +6,14 @@ import inspect
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any, ClassVar
+from typing import IO, TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import luigi
 
 from luisy_dir.errors import DefinitionError, ForeignDirectoryError, MissingInputError
 from luisy_dir.formats import check_library, format_for
 from luisy_dir.staging import publish_files, replace_file, withdraw
+from luisy_dir.storage import system
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +75,7 @@ class LocalTarget(luigi.LocalTarget):
         functions = cls._functions()
         if functions is None:
             raise DefinitionError(f"A {cls.suffix} file knows no options, got {', '.join(options)}. Leave them away.")
-        known = [inspect.signature(function).parameters for function in functions]
+        known = [_options_of(functions[0], 1), _options_of(functions[1], 2)]
         unknown = [name for name in options if not any(name in parameters for parameters in known)]
         if unknown:
             raise DefinitionError(
@@ -121,9 +122,41 @@ class LocalTarget(luigi.LocalTarget):
         write = partial(format_for(self.suffix).write, **self._write_options)
         replace_file(os.path.abspath(self.path), partial(write, obj), sync=self._sync)
 
+    def remove(self) -> None:
+        """Remove the file.
+
+        Raises
+        ------
+        ForeignDirectoryError
+            A directory lies there.
+        """
+        self._check_ours()
+        super().remove()
+
     def clean(self) -> None:
-        """Remove the file and its staging."""
+        """Remove the file and its staging.
+
+        Raises
+        ------
+        ForeignDirectoryError
+            A directory lies there.
+        BusyError
+            A run is writing the file.
+        """
+        self._check_ours()
         withdraw(os.path.abspath(self.path))
+
+    def _check_ours(self) -> None:
+        if os.path.isdir(self.path) and not os.path.islink(self.path):
+            raise ForeignDirectoryError(
+                f"{self.path!r} is not removed: it is a directory, and we wrote a file. Move it away first."
+            )
+
+
+def _options_of(function: Callable[..., Any], positions: int) -> list[str]:
+    """Options that a function names, without where it reads or writes."""
+    parameters = list(inspect.signature(function).parameters.values())[positions:]
+    return [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
 
 
 class PickleTarget(LocalTarget):
@@ -187,7 +220,7 @@ class XLSXTarget(LocalTarget):
 class ParquetDirTarget(LocalTarget):
     """A folder of Parquet files that hold one frame together; needs the extra ``luisy_dir[parquet]``.
 
-    It is published as a whole. ``read()`` puts the files together in the order of their names.
+    It is published as a whole. ``read()`` puts the files together in the order of their names, under a new index.
 
     Examples
     --------
@@ -228,7 +261,7 @@ class ParquetDirTarget(LocalTarget):
         parts = self._parts()
         if not parts:
             raise MissingInputError(f"There is no {_PARQUET} file in {self.path!r}. Run the task that writes it first.")
-        return pd.concat(map(pd.read_parquet, parts), ignore_index=True)
+        return pd.concat(map(_read_parquet, parts), ignore_index=True)
 
     def write(self, obj: Any) -> None:
         """Write one frame, or each frame of an iterable as a file of its own.
@@ -239,8 +272,14 @@ class ParquetDirTarget(LocalTarget):
             Something lies there already.
         TypeError
             This is no frame.
+        ValueError
+            This is an iterable without a frame.
         """
         publish_files(os.path.abspath(self.path), _parquet_files(obj), sync=self._sync)
+
+    def open(self, mode: str = "r") -> NoReturn:
+        """Refuse: a folder has no single stream."""
+        raise DefinitionError(f"{self.path!r} is a folder and cannot be opened with mode {mode!r}. Use read().")
 
     def remove(self) -> None:
         """Remove the folder, if there is nothing but Parquet files in it.
@@ -248,8 +287,12 @@ class ParquetDirTarget(LocalTarget):
         Raises
         ------
         ForeignDirectoryError
-            Something else is in it.
+            Something else is in it, or it is no folder.
         """
+        if not os.path.isdir(self.path) and os.path.lexists(self.path):
+            raise ForeignDirectoryError(
+                f"{self.path!r} is not removed: it is no folder, and we wrote one. Move it away first."
+            )
         foreign = sorted(set(os.listdir(self.path)) - {os.path.basename(part) for part in self._parts()})
         if foreign:
             raise ForeignDirectoryError(
@@ -259,8 +302,8 @@ class ParquetDirTarget(LocalTarget):
         withdraw(os.path.abspath(self.path))
 
     def clean(self) -> None:
-        """Remove the folder and its staging."""
-        if os.path.isdir(self.path):
+        """Remove the folder and its staging; see :meth:`remove`."""
+        if os.path.lexists(self.path):
             self.remove()
         else:
             withdraw(os.path.abspath(self.path))
@@ -271,6 +314,7 @@ def _parquet_files(obj: Any) -> Iterator[tuple[str, Callable[[IO[bytes]], object
 
     frames = [obj] if isinstance(obj, pd.DataFrame) else obj
     write = format_for(_PARQUET).write
+    number = -1
     for number, frame in enumerate(frames):
         if not isinstance(frame, pd.DataFrame):
             raise TypeError(
@@ -278,3 +322,12 @@ def _parquet_files(obj: Any) -> Iterator[tuple[str, Callable[[IO[bytes]], object
                 f"{type(frame).__name__}. Convert it first."
             )
         yield f"part-{number:05d}{_PARQUET}", partial(write, frame)
+    if number < 0:
+        raise ValueError("There is no frame to write. Give at least one, be it without rows.")
+
+
+def _read_parquet(path: str) -> pd.DataFrame:
+    import pandas as pd
+
+    with system.read_file(path) as file:  # by its name, pyarrow reads no file whose name is not UTF-8
+        return pd.read_parquet(file)

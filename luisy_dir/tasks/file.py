@@ -6,19 +6,18 @@ import functools
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import luigi
-from luigi.task import flatten
 
 from luisy_dir import settings
 from luisy_dir.errors import DefinitionError, ForeignDirectoryError, MissingInputError
 from luisy_dir.item import Item
-from luisy_dir.storage import system
+from luisy_dir.staging import make_folder
 from luisy_dir.targets.directory import RawDirectoryTarget
 from luisy_dir.targets.file import LocalTarget, ParquetDirTarget, PickleTarget
-from luisy_dir.tasks.layers import LayerTask, name_of, read_all
+from luisy_dir.tasks.layers import LayerTask, name_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,8 +47,10 @@ class Task(LayerTask):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        run = vars(cls).get("run")
-        if inspect.isfunction(run):
+        owner = next(base for base in cls.__mro__ if "run" in vars(base))
+        run = vars(owner)["run"]
+        is_new = owner is cls or not (owner is luigi.Task or issubclass(owner, Task))  # a mixin's, or of its own
+        if is_new and inspect.isfunction(run):
             cls.run = _in_its_folder(run)  # type: ignore[method-assign]
 
     def get_file_name(self) -> str:
@@ -92,6 +93,9 @@ class Task(LayerTask):
 
     @classmethod
     def _results_below(cls, folder: str) -> Iterator[tuple[str, Mapping[str, str] | None]]:
+        if cls._is_named_by_user():
+            yield from cls._own_result()
+            return
         suffix = cls.target_cls.suffix
         family = re.escape(cls.get_task_family())
         look = re.compile(rf"{family}((?:_\w+?=[A-Za-z0-9.+-]+)*)(-[0-9a-f]{{10}})?{re.escape(suffix)}")
@@ -102,6 +106,23 @@ class Task(LayerTask):
                 if match is not None:
                     path = os.path.join(parent, name)
                     yield path, None if match[2] else _parameters_in(match[1], dict(cls.get_params()))
+
+    @classmethod
+    def _is_named_by_user(cls) -> bool:
+        if issubclass(cls.target_cls, ParquetDirTarget):
+            return cls.get_folder_name is not LayerTask.get_folder_name
+        return not cls.get_file_name.__module__.startswith("luisy_dir.")  # auto_filename's names can be read
+
+    @classmethod
+    def _own_result(cls) -> Iterator[tuple[str, Mapping[str, str]]]:
+        if cls.get_params():
+            raise DefinitionError(
+                f"The parameters of {cls.__name__} cannot be read off the names that it gives its results itself. "
+                f"Make the tasks yourself, such as {cls.__name__}(…), and ask whether they are complete()."
+            )
+        path = cls().output().path
+        if os.path.exists(path):
+            yield path, {}
 
 
 def _parameters_in(text: str, known: Mapping[str, luigi.Parameter[Any]]) -> dict[str, str] | None:
@@ -118,7 +139,7 @@ def _in_its_folder(run: Callable[[Any], Any]) -> Callable[[Any], Any]:
     @functools.wraps(run)
     def run_in_its_folder(self: Task) -> Any:
         if not isinstance(self, luigi.WrapperTask):
-            system.makedirs(self.get_outdir())
+            make_folder(self.get_outdir())
         return run(self)
 
     return run_in_its_folder
@@ -239,11 +260,18 @@ class ConcatenationTask(Task):
         """
         import pandas as pd
 
-        frames = [frame for read in map(read_all, flatten(self.input())) for frame in _each(read)]
+        frames = list(_frames(self.read_input()))
         if not frames:
             raise MissingInputError(f"{self} has nothing to concatenate: what it requires holds no frame.")
         self.write(self.preprocess(pd.concat(frames)))
 
 
-def _each(read: Any) -> Iterable[Any]:
-    return read if isinstance(read, Iterator) else [read]
+def _frames(read: Any) -> Iterator[Any]:
+    """What was read of required tasks, be they in lists or dictionaries, and of the items of directories."""
+    if isinstance(read, Mapping):
+        read = read.values()
+    elif not isinstance(read, (list, Iterator)):
+        yield read
+        return
+    for part in read:
+        yield from _frames(part)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
+import multiprocessing
 import os
 import re
 import sys
@@ -14,7 +16,7 @@ import luigi
 import xxhash
 from luigi.parameter import ParameterVisibility
 
-from luisy_dir import settings
+from luisy_dir import invocation, settings
 from luisy_dir.errors import DefinitionError
 
 logger = logging.getLogger("luigi-interface.luisy_dir")
@@ -24,11 +26,26 @@ _LONGEST_NAME = 200
 _HASH_DIGITS = 10
 
 
+class _ProjectOfModule:
+    """The first part of the module's name, where neither a decorator nor the class itself names a project."""
+
+    def __get__(self, task: object, cls: type) -> str:
+        module = cls.__module__
+        if module not in {"__main__", "__mp_main__"}:
+            return module.partition(".")[0]
+        script = getattr(sys.modules[module], "__file__", None) or ""
+        return os.path.splitext(os.path.basename(script))[0] if os.path.isfile(script) else "main"
+
+
 class LayerTask(luigi.Task):
     """A task whose results lie below ``<working_dir>/<project>/<layer>/<sub_dir>``."""
 
     layer: ClassVar[str | None] = None
-    project_name: ClassVar[str | None] = None
+    project_name: ClassVar[str] = _ProjectOfModule()  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = os.getpid(), settings.process_state(), invocation.process_state()
+        return _rebuild, (type(self), self.param_kwargs, *state)
 
     def __repr__(self) -> str:
         """As Luigi has it, but for the values of private parameters."""
@@ -40,7 +57,7 @@ class LayerTask(luigi.Task):
         ]
         return f"{self.get_task_family()}({', '.join(shown)})"
 
-    @property
+    @functools.cached_property
     def logger(self) -> logging.Logger:
         """A logger with the name of the task family, whose lines come where Luigi's own do."""
         return logging.getLogger(f"luigi-interface.{self.get_task_family()}")
@@ -68,9 +85,9 @@ class LayerTask(luigi.Task):
     def read_input(self) -> Any:
         """What the required tasks have made: of one task its data, of several a list or a dictionary, as required.
 
-        The data of a directory is an iterator over its items.
+        The data of a directory is an iterator over its items; a wrapper stands for what it requires.
         """
-        return read_all(self.input())
+        return read_all(_through_wrappers(self.requires(), self.input()))
 
     def clean(self) -> None:
         """Remove the result, and what a run that did not end well has left in the staging.
@@ -115,18 +132,8 @@ class LayerTask(luigi.Task):
 
 
 def _layer_folder(cls: type[LayerTask], task: object = None) -> str:
-    parts = (_project_of(cls), cls.layer) if cls.layer else ()
+    parts = (cls.project_name, cls.layer) if cls.layer else ()
     return os.path.join(settings.resolve("working_dir", cls if task is None else task), *parts)
-
-
-def _project_of(cls: type[LayerTask]) -> str:
-    if cls.project_name:
-        return cls.project_name
-    module = cls.__module__
-    if module not in {"__main__", "__mp_main__"}:
-        return module.partition(".")[0]
-    script = getattr(sys.modules[module], "__file__", None) or ""
-    return os.path.splitext(os.path.basename(script))[0] if os.path.isfile(script) else "main"
 
 
 def _instance(cls: type[Any], parameters: Mapping[str, str] | None, path: str) -> Any:
@@ -166,20 +173,32 @@ def name_of(task: luigi.Task, *, excl_params: Collection[str] = (), excl_none: b
     >>> name_of(Thumbnails(size=64, title="cats & dogs"))[:-10]
     'Thumbnails-'
     """
-    values, is_private = {}, False
+    values, is_private, are_public = {}, False, True
     for name, parameter in task.get_params():
         value = getattr(task, name)
         if parameter.significant and name not in excl_params and not (excl_none and value is None):
             values[name] = None if value is None else str(parameter.serialize(value))
             is_private = is_private or parameter.visibility == ParameterVisibility.PRIVATE
+            are_public = are_public and parameter.visibility == ParameterVisibility.PUBLIC
     family: str = task.get_task_family()
     name = family + "".join(f"_{name}={value}" for name, value in sorted(values.items()))
     are_plain = all(value is None or (value != "None" and _PLAIN_VALUE.match(value)) for value in values.values())
     if are_plain and not is_private and len(name) <= _LONGEST_NAME:
         return name
-    if is_private or excl_params or excl_none:
+    if not are_public or excl_params or excl_none:  # a task id says nothing of values that are not public
         return f"{family}-{xxhash.xxh3_128_hexdigest(json.dumps(values, sort_keys=True).encode())[:_HASH_DIGITS]}"
     return f"{family}-{task.task_id[-_HASH_DIGITS:]}"
+
+
+def _through_wrappers(required: Any, targets: Any) -> Any:
+    """Targets of required tasks; of a wrapper, which has none, those of what it requires, in its shape."""
+    if isinstance(required, luigi.WrapperTask) and not targets:
+        return _through_wrappers(required.requires(), required.input())
+    if isinstance(required, Mapping) and isinstance(targets, Mapping) and required.keys() == targets.keys():
+        return {name: _through_wrappers(task, targets[name]) for name, task in required.items()}
+    if isinstance(required, (list, tuple)) and isinstance(targets, (list, tuple)) and len(required) == len(targets):
+        return [_through_wrappers(*pair) for pair in zip(required, targets, strict=True)]
+    return targets
 
 
 def read_all(targets: Any) -> Any:
@@ -200,3 +219,20 @@ def read_all(targets: Any) -> Any:
             "it as a luisy_dir.Task."
         )
     return targets.read()
+
+
+def _is_child_of(pid: int) -> bool:
+    """Whether this process was started by that one; a pickle that was kept for later must not change any settings."""
+    parent = multiprocessing.parent_process()
+    is_starting: bool = getattr(multiprocessing.current_process(), "_inheriting", False)  # before the parent is known
+    return is_starting or (parent is not None and pid == parent.pid)
+
+
+def _rebuild(
+    cls: type[LayerTask], parameters: Mapping[str, Any], pid: int, of_settings: Any, of_invocation: Any
+) -> LayerTask:
+    """A task in another process, with the settings of the process that it comes from."""
+    if _is_child_of(pid):
+        settings.adopt(of_settings)
+        invocation.adopt(of_invocation)
+    return cls(**parameters)
