@@ -40,6 +40,7 @@ from luisy_dir.policy import Policy
 from luisy_dir.progress import Progress
 from luisy_dir.runner import run
 from luisy_dir.scheduler_page import SchedulerPage
+from luisy_dir.staging import sweep
 from luisy_dir.step import Step
 from luisy_dir.storage import local
 from luisy_dir.targets.directory import DirectoryTarget, RawDirectoryTarget
@@ -176,6 +177,7 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         manifest = self._check_before_work(inputs)
         if manifest is not None:
             self._check_up_to_date(self._plan_update(manifest, inputs))
+            sweep(manifest.directory)
             return
         self._check_signature(inputs)
         facts = self._facts(inputs)
