@@ -6,6 +6,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from luigi import (
+        BoolParameter,
+        DateIntervalParameter,
+        DateParameter,
+        DictParameter,
+        FloatParameter,
+        IntParameter,
+        ListParameter,
+        Parameter,
+        TupleParameter,
+    )
+
     from luisy_dir.decorators import (
         auto_filename,
         csv_output,
@@ -39,14 +51,23 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BoolParameter",
     "ConcatenationTask",
+    "DateIntervalParameter",
+    "DateParameter",
+    "DictParameter",
     "DirectoryTask",
     "ExternalTask",
+    "FloatParameter",
     "Format",
+    "IntParameter",
     "Item",
+    "ListParameter",
     "Output",
+    "Parameter",
     "Reject",
     "Task",
+    "TupleParameter",
     "WrapperTask",
     "auto_filename",
     "csv_output",
@@ -73,6 +94,17 @@ __all__ = [
     "xlsx_output",
 ]
 
+_OF_LUIGI = {
+    "BoolParameter",
+    "DateIntervalParameter",
+    "DateParameter",
+    "DictParameter",
+    "FloatParameter",
+    "IntParameter",
+    "ListParameter",
+    "Parameter",
+    "TupleParameter",
+}
 _MODULES = {
     "ConcatenationTask": "tasks",
     "DirectoryTask": "tasks",
@@ -92,7 +124,8 @@ def __getattr__(name: str) -> Any:
     """Import what is asked for when it is asked for: a worker that needs the core alone loads no luigi."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_MODULES.get(name, 'decorators')}"), name)
+    module = "luigi" if name in _OF_LUIGI else f"{__name__}.{_MODULES.get(name, 'decorators')}"
+    value = getattr(importlib.import_module(module), name)
     globals()[name] = value
     return value
 

@@ -224,7 +224,8 @@ def project_name(project_name: str) -> Callable[[T], T]:
     >>> Photographs().get_outdir().endswith("/holiday/raw")
     True
     """
-    if not isinstance(project_name, str) or not project_name.strip("/."):
+    parts = project_name.split("/") if isinstance(project_name, str) else [""]
+    if not all(parts) or {".", ".."} & set(parts):
         raise DefinitionError(f"{project_name!r} is no name of a project. Write @project_name('holiday').")
 
     def decorate(cls: T) -> T:
@@ -267,13 +268,11 @@ def auto_filename(cls: Any = None, excl_params: Iterable[str] = (), excl_none: b
 
     def decorate(cls: T) -> T:
         _check_class(cls, Task, "auto_filename")
-        unknown = sorted(set(excluded) - {name for name, _ in cls.get_params()})
-        if unknown:
-            raise DefinitionError(
-                f"{cls.__name__} has no parameter {', '.join(unknown)} to leave out of its file name."
-            )
 
         def get_file_name(self: Task) -> str:
+            unknown = sorted(set(excluded) - {name for name, _ in self.get_params()})
+            if unknown:  # not before: requires, which may stand above, brings parameters too
+                raise DefinitionError(f"{self} has no parameter {', '.join(unknown)} to leave out of its file name.")
             return name_of(self, excl_params=excluded, excl_none=excl_none)
 
         cls.get_file_name = get_file_name
@@ -368,7 +367,7 @@ def parquetdir_output(cls: Any = None, outdir: str | None = None) -> Any:
             cls.get_folder_name = lambda _: folder
         return cls
 
-    return decorate(cls) if isinstance(cls, type) else decorate
+    return decorate if cls is None or isinstance(cls, str) else decorate(cls)
 
 
 def _check_file_task(cls: object, decorator: str, target: type[LocalTarget]) -> None:

@@ -177,14 +177,14 @@ def write_feather(data: pd.DataFrame, file: IO[bytes], **options: Any) -> None:
 
 
 def read_hdf(path: str) -> pd.DataFrame:
-    """Read the table under the key ``data`` of an HDF5 file; needs the extra ``luisy_dir[hdf]``.
+    """Read the one table of an HDF5 file, whatever its key; needs the extra ``luisy_dir[hdf]``.
 
     Columns of objects are unpickled: only read what you wrote yourself.
     """
     import pandas as pd
 
     check_library(".hdf")
-    return cast("pd.DataFrame", pd.read_hdf(path, key=_HDF_KEY))
+    return cast("pd.DataFrame", pd.read_hdf(path))
 
 
 def write_hdf(data: pd.DataFrame, file: IO[bytes]) -> None:
@@ -194,7 +194,7 @@ def write_hdf(data: pd.DataFrame, file: IO[bytes]) -> None:
     check_library(".hdf")
     # The file is made in memory, because HDF5 opens files by their names and we write to one that is open.
     with pd.HDFStore("in-memory.h5", "w", driver="H5FD_CORE", driver_core_backing_store=0) as store:
-        store.put(_HDF_KEY, data)
+        store.put(_HDF_KEY, data, track_times=False)
         file.write(store.root._v_file.get_file_image())  # noqa: SLF001 - PyTables names its own file so
 
 

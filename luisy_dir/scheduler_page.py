@@ -86,7 +86,11 @@ class SchedulerPage:
 
         In Luigi 3.8 ``set_tracking_url`` adds the task anew, with neither resources nor retry policy.
         """
-        url = self._tracking_url()
+        try:
+            url = self._tracking_url()
+        except Exception as error:  # noqa: BLE001 - the user's own
+            logger.warning("get_tracking_url() raised %s: %s. There is no link.", type(error).__name__, error)
+            return
         if not url or self._reporter is None:
             return
         task, reporter = self._task, self._reporter

@@ -134,6 +134,8 @@ def move_directory(path: str, new_path: str) -> None:
     BusyError
         A run works on one of the two.
     """
+    if f"{new_path}/".startswith(f"{path}/"):
+        raise ForeignDirectoryError(f"{path!r} is not moved to {new_path!r}, into itself. Choose another place.")
     with locked(path), locked(new_path):
         try:
             local.publish_directory(path, new_path)

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
-from luisy_dir.engines.event_loop import drained, has_event_loop, resolved
+from luisy_dir.engines.event_loop import Cancelled, NoEventLoopError, drained, has_event_loop, resolved
 from luisy_dir.engines.mapping import message_of, pack_error
 from luisy_dir.errors import (
     DefinitionError,
@@ -203,6 +203,7 @@ class StepInWorker:
     _journals: list[Journal] = field(default_factory=list, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _shared: _Worker | None = field(default=None, repr=False)
+    _failure: Exception | None = field(default=None, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return StepInWorker, (self.step, self.run)
@@ -214,7 +215,7 @@ class StepInWorker:
             entry, exception = self._attempt(decode_item(encoded, self.step.folders, self.step.seed), worker)
             line = encode_entry(entry)
             worker.journal.append(line)
-        except _Gone:
+        except (_Gone, Cancelled):
             return b"", None
         except _Collision as collision:
             return None, pack_error(KeyCollisionError(str(collision)))
@@ -244,8 +245,14 @@ class StepInWorker:
     def _worker(self) -> _Worker:
         if has_event_loop():  # all threads of the async engine are one worker
             with self._lock:
+                if self._failure is not None:  # setup runs once, also where it fails
+                    raise self._failure
                 if self._shared is None:
-                    self._shared = self._new_worker()
+                    try:
+                        self._shared = self._new_worker()
+                    except Exception as error:
+                        self._failure = error
+                        raise
             return self._shared
         worker: _Worker | None = getattr(self._local, "worker", None)
         if worker is None:
@@ -291,7 +298,7 @@ class _Attempt:
             return self._undo(item, verdict.status, _why(verdict.message))
         except Reject as verdict:
             return self._undo(item, "rejected", Failure("Reject", _valid(str(verdict.reason))[:_LONGEST_MESSAGE]))
-        except (StorageError, _Collision, _Gone):
+        except (StorageError, NoEventLoopError, Cancelled, _Collision, _Gone):
             self._remove_outputs()
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's functions may raise anything

@@ -109,6 +109,22 @@ class Asleep(luisy.DirectoryTask):
         return text
 
 
+@luisy.final
+@luisy.requires(Letters)
+@luisy.directory_output(".txt", engine="async", workers=4)
+class Odd(luisy.DirectoryTask):
+    """Does what its letter says."""
+
+    async def process(self, text):
+        if text == "wait":
+            await asyncio.sleep(3600)
+        if text == "exit":
+            sys.exit(3)
+        if text == "fail":
+            raise ValueError(text)
+        return text
+
+
 @pytest.fixture
 def letters(write_files):
     return write_files(Letters().output().path, {f"{number:02d}.txt": b"hello" for number in range(24)})
@@ -174,6 +190,23 @@ class TestItems:
         with pytest.raises(ItemsFailedError):
             Shouted().run()
         assert Shouted.last_meter.now == 0
+
+    def test_a_spent_error_budget_does_not_wait_for_coroutines_that_never_end(self, write_files):
+        """They are cancelled, and are not to blame: the report knows the one that failed."""
+        files = {f"{number:02d}.txt": b"wait" for number in range(20)}
+        write_files(Letters().output().path, files | {"00.txt": b"fail"})
+        with pytest.raises(ItemsFailedError):
+            Odd().run()
+        assert Odd().report()["status"].to_dict() == {"00": "failed"}
+
+    def test_a_coroutine_that_exits_the_program_costs_its_own_item_only(self, write_files, monkeypatch):
+        monkeypatch.setenv("LUISY_DIR_MAX_ERRORS", "1")
+        files = {f"{number:03d}.txt": b"fine" for number in range(100)}
+        write_files(Letters().output().path, files | {"020.txt": b"exit"})
+        Odd().run()
+        report = Odd().report()
+        assert report["status"].value_counts().to_dict() == {"written": 99, "failed": 1}
+        assert report["error_type"]["020"] == "SystemExit"
 
     def test_an_error_in_an_async_setup_is_a_setup_error(self, letters, monkeypatch):
         async def fail(self):
@@ -248,9 +281,15 @@ class TestTheExecutor:
                 with pytest.raises(BaseException):  # noqa: B017 - a CancelledError, of one kind or the other
                     future.result(timeout=30)
 
-    def test_a_plain_function_stays_what_it_is(self):
+    def test_a_plain_function_starts_no_event_loop(self):
         with plain(len) as function:
-            assert function is len
+            assert function("abc") == 3
+            assert not [thread for thread in threading.enumerate() if "event-loop" in thread.name]
+
+    def test_whatever_can_be_awaited_is_awaited(self):
+        """Not only what is written as ``async def``."""
+        with plain(lambda: connect()) as function:  # noqa: PLW0108 - no coroutine function
+            assert function() == "connected"
 
 
 @pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM"])

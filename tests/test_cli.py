@@ -321,7 +321,7 @@ class TestLs:
     @pytest.mark.parametrize("name", HOSTILE)
     def test_names_cannot_drive_the_terminal(self, published, working_dir, name):
         os.rename(published, working_dir / name)
-        os.makedirs(os.path.join(staging_of(str(working_dir / f"{name}2")), "run-1"))
+        os.makedirs(os.path.join(staging_of(str(working_dir / f"{name}2")), "run-1", "files"))
         os.makedirs(working_dir / f"{name}3" / ".manifest")
         assert is_harmless(call("ls", working_dir).output)
         paths = [line["path"] for line in json_of(call("ls", working_dir, "--json").output)]

@@ -328,7 +328,7 @@ class Recording(SerialExecutor):
         self.sizes = []
 
     def submit(self, function, /, *args):
-        self.sizes.append(len(args[-1]))
+        self.sizes.append(len(args[1]))
         return super().submit(function, *args)
 
 
@@ -340,6 +340,17 @@ def test_chunks_of_quick_things_grow_up_to_a_limit():
 
     assert executor.sizes[0] == 1
     assert LARGEST_CHUNK / 10 < max(executor.sizes) <= LARGEST_CHUNK
+
+
+def test_a_chunk_is_cut_short_where_things_turn_out_to_be_slow():
+    """A thousand quick things are no reason to hold a worker for the thousand slow ones that follow."""
+    executor = Recording()
+    things = [0.0] * 3_000 + [0.3] * 12
+
+    assert len(mapped(executor, time.sleep, things)) == len(things)
+
+    assert max(executor.sizes) == LARGEST_CHUNK
+    assert len(executor.sizes) > 8
 
 
 def test_chunks_of_slow_things_stay_small():

@@ -1993,15 +1993,7 @@ class TestWorkers:
 
     @pytest.mark.parametrize(
         "parallel",
-        [
-            False,
-            pytest.param(
-                True,
-                marks=pytest.mark.xfail(
-                    strict=True, reason="what a scheduling process has found complete is not remembered"
-                ),
-            ),
-        ],
+        [False, True],
     )
     def test_what_was_complete_when_it_was_scheduled_stays_so_while_its_folder_grows(self, letters, parallel):
         """Also where a process of its own found it complete."""

@@ -11,6 +11,7 @@ import sysconfig
 import luigi
 import numpy as np
 import pytest
+from conftest import files_below
 from pipelines import image_of
 from skimage import io
 
@@ -30,7 +31,8 @@ def load(name, path):
     return module
 
 
-luisy_page = load("luisy_page", os.path.join(REPOSITORY, "examples", "luisy_page.py"))
+PAGE = os.path.join(REPOSITORY, "examples", "luisy_page.py")
+luisy_page = load("luisy_page", PAGE)
 
 
 def read_image(filepath):
@@ -52,6 +54,15 @@ class ShortExport(luisy.ExternalTask):
 class ShortToNumpy(luisy.DirectoryTask):
     def process(self, image):
         return image
+
+
+@luisy.project_name("luisy_page")
+@luisy.final
+@luisy.requires(ShortToNumpy)
+@luisy.directory_output(".npy", engine="serial")
+class ShortRedChannel(luisy.DirectoryTask):
+    def process(self, image):
+        return image[:, :, 0]
 
 
 @luisy.project_name("luisy_page")
@@ -80,20 +91,24 @@ def results(task):
     return {luisy_page.get_image_id(path): luisy_page.read_file(path) for path in task.read()}
 
 
-def run_luigi(working_dir, *arguments):
+def build(*tasks, workers=1):
+    return luigi.build(list(tasks), local_scheduler=True, workers=workers, log_level="CRITICAL")
+
+
+def run_luigi(working_dir, *arguments, program=(LUIGI,), module="luisy_page", folder="examples"):
     return subprocess.run(
-        [LUIGI, "--module", "luisy_page", "RedChannel", "--local-scheduler", "--no-lock", *arguments],
+        [*program, "--module", module, "RedChannel", "--local-scheduler", "--no-lock",
+         "--luisy-dir-working-dir", str(working_dir), *arguments],
         env=os.environ
         | {
-            "PYTHONPATH": os.path.join(REPOSITORY, "examples"),
-            "LUISY_DIR_WORKING_DIR": str(working_dir),
+            "PYTHONPATH": os.path.join(REPOSITORY, folder),
             "LUIGI_CONFIG_PATH": os.path.join(REPOSITORY, "luigi.cfg"),
         },
         capture_output=True,
         text=True,
         timeout=100,
         check=False,
-    )
+    )  # fmt: skip
 
 
 class TestTheLongForm:
@@ -106,10 +121,34 @@ class TestTheLongForm:
         for name, image in images.items():
             assert np.array_equal(red[name], image[..., 0])
 
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_it_runs_from_luigis_build_function(self, images, workers):
+        assert build(luisy_page.RedChannel(), workers=workers)
+        red = results(luisy_page.RedChannel())
+        assert red.keys() == images.keys()
+        assert all(np.array_equal(red[name], image[..., 0]) for name, image in images.items())
+
     def test_a_second_time_there_is_nothing_to_do(self, images, working_dir):
         run_luigi(working_dir)
+        before = {name: os.stat(working_dir / name).st_mtime_ns for name in files_below(working_dir)}
         answer = run_luigi(working_dir)
+        assert answer.returncode == 0
         assert "1 complete ones were encountered" in answer.stderr
+        assert {name: os.stat(working_dir / name).st_mtime_ns for name in files_below(working_dir)} == before
+
+    def test_it_writes_where_the_flag_says_also_where_luigi_spawns_its_processes(self, images, working_dir):
+        """Such a process knows nothing of the command line; the task brings its settings along."""
+        program = (
+            "import multiprocessing, sys\n"
+            "from luigi.cmdline import luigi_run\n"
+            "if __name__ == '__main__':\n"
+            "    multiprocessing.set_start_method('spawn')\n"
+            "    sys.exit(luigi_run(sys.argv[1:]))\n"
+        )
+        (working_dir / "spawning.py").write_text(program)
+        answer = run_luigi(working_dir, "--workers", "2", program=(sys.executable, str(working_dir / "spawning.py")))
+        assert answer.returncode == 0, answer.stderr
+        assert results(luisy_page.RedChannel()).keys() == images.keys()
 
     def test_files_lie_where_luisy_puts_them(self, images, working_dir):
         luigi.build([luisy_page.RedChannel()], local_scheduler=True, log_level="WARNING")
@@ -125,28 +164,74 @@ class TestTheLongForm:
         assert os.path.basename(filepath) == "img_000.png"
         assert np.array_equal(image, images["img_000"])
 
-    def test_asking_makes_no_folder_and_running_does(self, images, working_dir):
-        task = luisy_page.ToNumpy()
-        assert not task.complete()
-        assert task.get_outdir().endswith("/luisy_page/interim")
-        assert not os.path.exists(task.get_outdir())
-        task.run()
-        assert task.complete()
+    def test_files_are_read_when_they_are_asked_for(self, images, working_dir):
+        """One is in memory at a time: the next may come or go while that one is in hand."""
+        stream = luisy_page.ExportDirectory().read()
+        next(stream)
+        os.remove(working_dir / "luisy_page" / "raw" / "img_001.png")
+        with pytest.raises(FileNotFoundError):
+            next(stream)
 
-    def test_a_run_that_fails_leaves_the_task_incomplete(self, images, working_dir, monkeypatch):
-        monkeypatch.setattr(luisy_page, "write_file", lambda data, filepath: 1 / 0)
-        assert not luigi.build([luisy_page.RedChannel()], local_scheduler=True, log_level="CRITICAL")
+    def test_whatever_else_is_asked_no_folder_is_made(self, images, working_dir):
+        """Neither complete() nor output(), nor Luigi itself when an input is missing, leaves a trace."""
+        for task in (luisy_page.ToNumpy(), luisy_page.RedChannel()):
+            assert not task.complete()
+            assert not task.output().exists()
+            assert task.get_outfile().startswith(task.get_outdir())
+        (working_dir / "luisy_page" / "raw").rename(working_dir / "elsewhere")
+        build(luisy_page.RedChannel())
+        assert sorted(os.listdir(working_dir)) == ["elsewhere", "luisy_page"]
+        assert os.listdir(working_dir / "luisy_page") == []
+
+    def test_the_folder_is_there_when_run_begins(self, images, working_dir, monkeypatch):
+        task = luisy_page.ToNumpy()
+        seen = []
+        monkeypatch.setattr(
+            luisy_page.tempfile, "TemporaryDirectory", lambda: seen.append(os.listdir(task.get_outdir()))
+        )
+        with pytest.raises(TypeError):
+            task.run()
+        assert seen == [[]]
+
+    def test_an_item_that_fails_leaves_the_task_incomplete_and_no_file(self, images, working_dir, monkeypatch):
+        """Files are moved when all of them are there."""
+        write_file = luisy_page.write_file
+
+        def fail_at_the_fourth(data, filepath):
+            if filepath.endswith("img_003.pkl"):
+                raise ValueError("cannot be written")
+            write_file(data, filepath)
+
+        monkeypatch.setattr(luisy_page, "write_file", fail_at_the_fourth)
+        assert not build(luisy_page.RedChannel())
         assert not luisy_page.ToNumpy().complete()
         assert os.listdir(luisy_page.ToNumpy().get_outdir()) == []
+        monkeypatch.undo()
+        luisy.set_working_dir(working_dir)
+        assert build(luisy_page.RedChannel())
+
+    def test_a_run_that_ends_among_its_moves_leaves_the_task_incomplete(self, images, monkeypatch):
+        """These files are its own business; but what Luigi asks for is written last, and as a whole."""
+        move_file, moved = luisy_page.move_file, []
+
+        def fail_at_the_third(source, destination):
+            if len(moved) == 2:
+                raise OSError("the disk is full")
+            moved.append(destination)
+            return move_file(source, destination)
+
+        monkeypatch.setattr(luisy_page, "move_file", fail_at_the_third)
+        assert not build(luisy_page.ToNumpy())
+        assert not luisy_page.ToNumpy().complete()
+        assert sorted(os.listdir(luisy_page.ToNumpy().get_outdir())) == ["img_000.pkl", "img_001.pkl"]
 
 
 class TestTheShortForm:
-    def test_it_gives_equal_arrays(self, images):
-        luigi.build(
-            [luisy_page.RedChannel(), short_red_channel()], local_scheduler=True, workers=2, log_level="WARNING"
-        )
+    @pytest.mark.parametrize("task", [ShortRedChannel, short_red_channel])
+    def test_it_gives_equal_arrays(self, images, task):
+        assert build(luisy_page.RedChannel(), task(), workers=2)
         long = results(luisy_page.RedChannel())
-        short = {item.key: data for item, data in short_red_channel().items()}
+        short = {item.key: data for item, data in task().items()}
         assert long.keys() == short.keys() == images.keys()
         for name in images:
             assert np.array_equal(long[name], short[name])
@@ -158,9 +243,54 @@ class TestTheShortForm:
         long = results(luisy_page.ToNumpy())
         assert all(np.array_equal(data, long[item.key]) for item, data in ShortToNumpy().items())
 
+    def test_a_second_time_there_is_nothing_to_do(self, images):
+        assert build(ShortRedChannel())
+        assert ShortRedChannel().complete()
+        assert build(ShortRedChannel())
+        assert ShortRedChannel().plan().counts == {"unchanged": 6}
 
-def test_the_other_spelling_of_the_page_is_the_same_function():
+    def test_asking_makes_no_folder(self, images, working_dir):
+        assert ShortToNumpy().plan().counts == {"new": 8}
+        assert not ShortRedChannel().complete()
+        assert os.listdir(working_dir / "luisy_page") == ["raw"]
+
+
+@pytest.mark.parametrize("module", ["luisy_dir", "luisy_dir.decorators"])
+def test_the_page_runs_under_its_other_spelling(images, working_dir, module):
+    """The text of the page says make_output_directory where its code says make_directory_output."""
+    with open(PAGE) as file:
+        text = file.read().replace("make_directory_output", "make_output_directory")
+    text = text.replace("from luisy_dir.decorators import", f"from {module} import")
+    (working_dir / "other_spelling.py").write_text(text)
+    (working_dir / "luisy_page").rename(working_dir / "other_spelling")
+    answer = run_luigi(working_dir, module="other_spelling", folder=working_dir)
+    assert answer.returncode == 0, answer.stderr
+    names = sorted(f"{name}.pkl" for name in images)
+    assert sorted(os.listdir(working_dir / "other_spelling" / "final")) == ["RedChannel.pkl", *names]
+
+
+def test_both_spellings_are_one_function():
     assert luisy.make_output_directory is decorators.make_output_directory is luisy.make_directory_output
+
+
+def test_what_the_reader_returns_arrives_as_it_is(images):
+    """Be it a tuple, or any object: no copy and no other type."""
+    returned = []
+
+    def reader(filepath):
+        returned.append((filepath, object()))
+        return returned[-1]
+
+    @luisy.project_name("luisy_page")
+    @luisy.make_directory_output(reader, r"^[^/]*\.png$")
+    @luisy.raw
+    class Export(luisy.ExternalTask):
+        def get_folder_name(self):
+            return ""
+
+    for data in Export().read():
+        assert data is returned[-1]
+    assert [os.path.basename(filepath) for filepath, _ in returned] == [f"{name}.png" for name in images]
 
 
 def test_two_pipelines_with_different_readers_do_not_disturb_each_other(images, working_dir):
@@ -186,6 +316,25 @@ def test_two_pipelines_with_different_readers_do_not_disturb_each_other(images, 
     assert set(names.read()) == {*(f"{name}.png" for name in images), "notes.txt", "readme.md"}
 
 
-def test_folders_beside_the_files_are_walked_unless_a_pattern_says_otherwise(images, working_dir):
-    io.imsave(working_dir / "luisy_page" / "raw" / "others" / "one.png", image_of((4, 4, 3), 9), check_contrast=False)
-    assert [item.key for item, _ in ShortExport().items()] == [*sorted(images), "others/one"]
+class TestTheWholeRawLayer:
+    """A folder name of '' is the layer folder itself, with whatever other folders lie in it."""
+
+    @pytest.fixture(autouse=True)
+    def another_image(self, images, working_dir):
+        path = working_dir / "luisy_page" / "raw" / "others" / "one.png"
+        io.imsave(path, image_of((4, 4, 3), 9), check_contrast=False)
+
+    def test_folders_beside_the_files_are_walked(self, images):
+        assert [item.key for item, _ in ShortExport().items()] == [*sorted(images), "others/one"]
+        luisy_page.ToNumpy().run()
+        assert results(luisy_page.ToNumpy()).keys() == {*images, "one"}
+
+    def test_a_pattern_selects_the_files_of_the_top_folder(self, images):
+        @luisy.project_name("luisy_page")
+        @luisy.make_directory_output(read_image, regex_pattern=r"^[^/]*\.png$")
+        @luisy.raw
+        class TopFolder(luisy.ExternalTask):
+            def get_folder_name(self):
+                return ""
+
+        assert [item.key for item, _ in TopFolder().items()] == sorted(images)

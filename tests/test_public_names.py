@@ -10,14 +10,23 @@ import pytest
 import luisy_dir
 
 NAMES = [
+    "BoolParameter",
     "ConcatenationTask",
+    "DateIntervalParameter",
+    "DateParameter",
+    "DictParameter",
     "DirectoryTask",
     "ExternalTask",
+    "FloatParameter",
     "Format",
+    "IntParameter",
     "Item",
+    "ListParameter",
     "Output",
+    "Parameter",
     "Reject",
     "Task",
+    "TupleParameter",
     "WrapperTask",
     "auto_filename",
     "csv_output",

@@ -716,3 +716,12 @@ def test_the_manifest_is_plain_json_lines(letters):
     with open(Upper().output().manifest().path) as file:
         entries = [json.loads(line) for line in file]
     assert [entry["key"] for entry in entries] == ["a", "b", "nested/c", "readme"]
+
+
+def test_a_private_parameter_tells_two_required_tasks_apart(letters):
+    """Luigi's own comparison of tasks leaves private parameters out."""
+    one, two = Secret(password="one"), Secret(password="two")
+    one.run()
+    assert one.complete()
+    assert not two.complete()
+    assert one.output().path != two.output().path

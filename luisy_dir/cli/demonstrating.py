@@ -37,7 +37,8 @@ def demo(ctx: click.Context, folder: str, *, images: int) -> None:
     """Fill FOLDER (luisy_dir_demo where it is not given) with images and a pipeline, and run it with Luigi.
 
     Photographs are cut into PNG files, which two tasks turn into arrays and into their red channel. What is there
-    already is left as it is: edit the pipeline, add or remove images, and run the demo again.
+    already is left as it is: edit the pipeline, add or remove images, remove the
+    results (the folders interim and final), and run the demo again.
 
     Prints the command that is run, what Luigi says, where results, manifest and report lie, and what to try next. The
     exit code is 1 where Luigi fails.

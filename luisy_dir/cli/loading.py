@@ -74,6 +74,11 @@ def _parsed(module: str, family: str, parameters: tuple[str, ...]) -> Iterator[A
 def _import(module: str) -> None:
     try:
         importlib.import_module(module)
+    except SystemExit as error:
+        raise click.UsageError(
+            f"The module {module!r} ends the program when it is imported. Put what it runs under "
+            "if __name__ == '__main__':"
+        ) from error
     except (ModuleNotFoundError, TypeError, ValueError) as error:
         name = getattr(error, "name", None)
         is_missing = isinstance(error, ModuleNotFoundError) and name and f"{module}.".startswith(f"{name}.")

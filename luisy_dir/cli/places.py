@@ -75,4 +75,6 @@ def say_heading(place: Place) -> None:
 
 def is_staged(directory: str) -> bool:
     """Whether there is a run in the directory's staging, under way or ended."""
-    return any(name.startswith(RUN) for name in local.names_in(staging_of(directory)))
+    staging = staging_of(directory)
+    runs = [f"{staging}/{name}" for name in local.names_in(staging) if name.startswith(RUN)]
+    return any(name == "files" or name.startswith("journal-") for run in runs for name in local.names_in(run))

@@ -142,7 +142,7 @@ def _step_of_directory(task: Any) -> _Step:
         message = f"its items are not known, because {_name(waits_for)} {what}"
         return _Step(_name(task), path, is_published, is_to_do=True, message=message)
     planned = task.plan()
-    is_to_do = not is_published or (settings.resolve("freshness", task) == "inputs" and not planned.is_complete)
+    is_to_do = not is_published or (settings.resolve("freshness", task) != "exists" and not planned.is_complete)
     return _Step(_name(task), path, is_published, is_to_do, None if is_published else "not published yet", planned)
 
 

@@ -7,7 +7,7 @@ import contextlib
 import inspect
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Any
 
 from luisy_dir.errors import DefinitionError
@@ -38,9 +38,10 @@ class AsyncExecutor(ThreadPoolExecutor):
 
     def __init__(self, workers: int) -> None:
         self._loop = asyncio.new_event_loop()
+        self._is_killed = threading.Event()
         self._loop_thread = threading.Thread(target=self._run_loop, name="luisy_dir-event-loop", daemon=True)
         self._loop_thread.start()
-        super().__init__(workers, "luisy_dir", initializer=_enter, initargs=(self._loop,))
+        super().__init__(workers, "luisy_dir", initializer=_enter, initargs=(self._loop, self._is_killed))
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -60,18 +61,38 @@ class AsyncExecutor(ThreadPoolExecutor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
         """Take no more work; end the event loop when what is in hand is done."""
         super().shutdown(wait, cancel_futures=cancel_futures)
-        if wait and not self._loop.is_closed():
+        if wait:
+            self._end_loop()
+        else:
+            threading.Thread(target=self._end_loop_later, name="luisy_dir-event-loop-end", daemon=True).start()
+
+    def _end_loop_later(self) -> None:
+        super().shutdown(wait=True)
+        self._end_loop()
+
+    def _end_loop(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has been closed
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._loop_thread.join()
+        self._loop_thread.join()
 
     def kill(self) -> None:
-        """Cancel every coroutine that is under way."""
+        """Cancel every coroutine that is under way, and begin none any more."""
+        self._is_killed.set()
         with contextlib.suppress(RuntimeError):  # the loop has been closed
             self._loop.call_soon_threadsafe(self._cancel)
 
 
-def _enter(loop: asyncio.AbstractEventLoop) -> None:
+class Cancelled(Exception):  # noqa: N818 - not an error: somebody has interrupted the run
+    """The engine was told to cancel what is under way."""
+
+
+class NoEventLoopError(DefinitionError):
+    """Something asks to be awaited where nobody can."""
+
+
+def _enter(loop: asyncio.AbstractEventLoop, is_killed: threading.Event) -> None:
     _of_thread.loop = loop
+    _of_thread.is_killed = is_killed
 
 
 def has_event_loop() -> bool:
@@ -89,24 +110,47 @@ def resolved(value: Any) -> Any:
 
     Raises
     ------
-    DefinitionError
+    NoEventLoopError
         This thread is none of the async engine's.
+    Cancelled
+        The engine was killed.
     """
     if not hasattr(type(value), "__await__"):
         return value
     loop = getattr(_of_thread, "loop", None)
     if loop is None:
-        if inspect.iscoroutine(value):
-            value.close()
-        raise DefinitionError(
+        _close(value)
+        raise NoEventLoopError(
             "A function returned something to be awaited, but only the engine 'async' has an event loop. Choose it, "
             "or write a plain function."
         )
-    return asyncio.run_coroutine_threadsafe(_awaited(value), loop).result()
+    if _of_thread.is_killed.is_set():
+        _close(value)
+        raise Cancelled
+    try:
+        result, error = asyncio.run_coroutine_threadsafe(_awaited(value), loop).result()
+    except CancelledError:
+        _close(value)  # it may not have begun
+        if _of_thread.is_killed.is_set():
+            raise Cancelled from None
+        raise
+    if error is not None:
+        raise error
+    return result
 
 
-async def _awaited(value: Any) -> Any:
-    return await value
+def _close(value: Any) -> None:
+    """Let nobody complain of a coroutine that was never awaited."""
+    if inspect.iscoroutine(value):
+        value.close()
+
+
+async def _awaited(value: Any) -> tuple[Any, BaseException | None]:
+    """What comes of an awaitable; a SystemExit in it must not end the event loop of all others."""
+    try:
+        return await value, None
+    except (SystemExit, KeyboardInterrupt) as error:
+        return None, error
 
 
 def drained(things: AsyncIterator[Any]) -> Iterator[Any]:
@@ -121,9 +165,16 @@ def drained(things: AsyncIterator[Any]) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def plain(function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """The function itself; of an ``async def`` one that waits for its result, wherever it is called."""
-    if not is_async(function):
-        yield function
-        return
-    with AsyncExecutor(1) as executor:
-        yield lambda *args: executor.submit(lambda: resolved(function(*args))).result()
+    """The function; where its result is awaitable, one that waits for that, wherever it is called."""
+    with contextlib.ExitStack() as stack:
+        executors: list[AsyncExecutor] = []
+
+        def call(*args: Any) -> Any:
+            value = function(*args)
+            if not hasattr(type(value), "__await__"):
+                return value
+            if not executors:
+                executors.append(stack.enter_context(AsyncExecutor(1)))
+            return executors[0].submit(resolved, value).result()
+
+        yield call

@@ -9,10 +9,11 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from functools import lru_cache
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import cloudpickle
 
+from luisy_dir.engines.event_loop import AsyncExecutor
 from luisy_dir.engines.processes import end_with_parent
 from luisy_dir.engines.serial import SerialExecutor
 from luisy_dir.errors import DefinitionError
@@ -24,6 +25,7 @@ R = TypeVar("R")
 # workers finish together and Ctrl-C is answered soon.
 _CHUNK_SECONDS = 0.2
 _LARGEST_CHUNK = 1000
+_LONGEST_CHUNK_SECONDS = 1.0
 _GROWTH = 4
 _GRACE_SECONDS = 0.5
 
@@ -71,28 +73,45 @@ def map_unordered(
     """
     if workers < 1:
         raise ValueError(f"map_unordered needs at least one worker, got {workers}")
-    source = iter(things)
+    source = _Source(things)
     size = _ChunkSize()
-    send = _sender(executor, function)
-    pending: list[Future[Any]] = []
+    is_over = threading.Event()
+    send = _sender(executor, function, is_over)
+    pending: dict[Future[Any], list[T]] = {}  # in the order in which they were sent
     try:
         while True:
-            while len(pending) < 2 * workers and (chunk := list(islice(source, size.next))):
-                pending.append(send(chunk))
+            while len(pending) < 2 * workers and (chunk := source.take(size.next)):
+                pending[send(chunk)] = chunk
             if not pending:
                 return
             done = wait(pending, return_when=FIRST_COMPLETED).done
-            finished = [future for future in pending if future in done]
-            pending = [future for future in pending if future not in done]
-            for future in finished:
+            for future in [future for future in pending if future in done]:
+                chunk = pending.pop(future)
                 seconds, results = _received(future.result())
                 size.learn(seconds, len(results))
+                source.put_back(chunk[len(results) :])
                 yield from results
     except KeyboardInterrupt:
         give_up_soon(executor)
         raise
     finally:
-        _drain(executor, pending)
+        is_over.set()
+        _drain(executor, list(pending))
+
+
+class _Source(Generic[T]):
+    """What is still to be done: things that a worker sent back come first."""
+
+    def __init__(self, things: Iterable[T]) -> None:
+        self._again: list[T] = []
+        self._things = iter(things)
+
+    def take(self, count: int) -> list[T]:
+        taken, self._again = self._again[:count], self._again[count:]
+        return taken + list(islice(self._things, count - len(taken)))
+
+    def put_back(self, things: list[T]) -> None:
+        self._again += things
 
 
 class _ChunkSize:
@@ -106,9 +125,11 @@ class _ChunkSize:
         self.next = max(1, min(fitting, self.next * _GROWTH, _LARGEST_CHUNK))
 
 
-def _sender(executor: Executor, function: Callable[[T], R]) -> Callable[[list[T]], Future[Any]]:
+def _sender(
+    executor: Executor, function: Callable[[T], R], is_over: threading.Event
+) -> Callable[[list[T]], Future[Any]]:
     if isinstance(executor, (SerialExecutor, ThreadPoolExecutor)):
-        return lambda chunk: executor.submit(_call, function, chunk)
+        return lambda chunk: executor.submit(_call, function, chunk, is_over)
     try:
         blob = cloudpickle.dumps(function)
     except Exception as error:
@@ -128,10 +149,20 @@ def _pickled(chunk: list[T]) -> bytes:
         return pickled
 
 
-def _call(function: Callable[[T], R], chunk: list[T]) -> tuple[float, list[R]]:
-    begin = time.perf_counter()
-    results = [function(thing) for thing in chunk]
-    return time.perf_counter() - begin, results
+def _call(function: Callable[[T], R], chunk: list[T], is_over: threading.Event | None = None) -> tuple[float, list[R]]:
+    """Results of as many things as take a while, at least one; the others are left for another chunk.
+
+    A thing may take a thousand times as long as those before it, by which the chunk was cut; neither the end of a run
+    nor Ctrl-C should wait for what was not begun.
+    """
+    begin = now = time.perf_counter()
+    results: list[R] = []
+    for thing in chunk:
+        if results and (now - begin > _LONGEST_CHUNK_SECONDS or (is_over is not None and is_over.is_set())):
+            break
+        results.append(function(thing))
+        now = time.perf_counter()
+    return now - begin, results
 
 
 def call_blob(blob: bytes, chunk: bytes) -> bytes:
@@ -211,7 +242,12 @@ def give_up_soon(executor: Executor) -> None:
 
 
 def _drain(executor: Executor, pending: list[Future[Any]]) -> None:
-    """Cancel what has not begun and wait for what has; interrupted while waiting, kill the workers."""
+    """Cancel what has not begun and wait for what has; interrupted while waiting, kill the workers.
+
+    Coroutines need not be waited for: they are cancelled.
+    """
+    if pending and isinstance(executor, AsyncExecutor):
+        executor.kill()
     try:
         wait([future for future in pending if not future.cancel()])
     except BaseException:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import logging
 import multiprocessing
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import luigi
 import xxhash
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("luigi-interface.luisy_dir")
 
-_answers: ContextVar[dict[luigi.Task, bool] | None] = ContextVar("answers", default=None)
+_answers: ContextVar[dict[Hashable, bool] | None] = ContextVar("answers", default=None)
 _told_opaque: set[str] = set()
 _ADVICE_ON_EMPTY = "Is the path right, and is the disk mounted? Set on_empty = allow if this is meant."
 
@@ -95,16 +96,6 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
                 f"{name} has no format. Decorate it with directory_output('.npy'), or another suffix or Format."
             )
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        state = os.getpid(), settings.process_state(), invocation.process_state()
-        return _rebuild, (type(self), self.param_kwargs, *state)
-
-    def __copy__(self) -> Self:
-        """Another object with the same attributes; what is unpickled is Luigi's one instance of these parameters."""
-        copied = object.__new__(type(self))
-        copied.__dict__.update(self.__dict__)
-        return copied
-
     # -- what a subclass may define -------------------------------------------------------------------------------
 
     def setup(self) -> Awaitable[None] | None:
@@ -130,9 +121,10 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
                 return self.complete()
             finally:
                 _answers.reset(token)
-        if self not in answers:
-            answers[self] = self._is_complete()
-        return answers[self]
+        asked = type(self), tuple(sorted(self._digests_of_parameters().items()))  # Luigi's == leaves private ones out
+        if asked not in answers:
+            answers[asked] = self._is_complete()
+        return answers[asked]
 
     def _is_complete(self) -> bool:
         invocation.current()  # notes when Luigi first asked, also where there is nothing to ask about
@@ -154,6 +146,19 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
             manifest.record.start,
             lambda: self._equals_inputs(manifest, inputs),
         )
+
+    def trigger_event(self, event: str, *args: Any, **kwargs: Any) -> None:
+        """As Luigi has it; and where Luigi has found the task complete, keep to that for the whole invocation.
+
+        With parallel scheduling another process has looked, which is no more.
+        """
+        asking = invocation.current()
+        if event == luigi.Event.DEPENDENCY_PRESENT and asking is not None:
+            with contextlib.suppress(ManifestError):
+                manifest = read_manifest(self.output().path, verify=False)
+                if manifest is not None:
+                    asking.note(manifest.directory, manifest.record.checksum, is_complete=True, seconds=0.0)
+        super().trigger_event(event, *args, **kwargs)
 
     def run(self) -> None:
         """Process every item and publish the directory; may also be called by hand.
@@ -494,20 +499,3 @@ def _advice_on(task: luigi.Task) -> str:
     if isinstance(output, RawDirectoryTarget):
         return f"Put its files into {output.path!r}, or mend the path."
     return "Run it first."
-
-
-def _is_child_of(pid: int) -> bool:
-    """Whether this process was started by that one; a pickle that was kept for later must not change any settings."""
-    parent = multiprocessing.parent_process()
-    is_starting: bool = getattr(multiprocessing.current_process(), "_inheriting", False)  # before the parent is known
-    return is_starting or (parent is not None and pid == parent.pid)
-
-
-def _rebuild(
-    cls: type[DirectoryTask], parameters: Mapping[str, Any], pid: int, of_settings: Any, of_invocation: Any
-) -> DirectoryTask:
-    """A task in another process, with the settings of the process that it comes from."""
-    if _is_child_of(pid):
-        settings.adopt(of_settings)
-        invocation.adopt(of_invocation)
-    return cls(**parameters)

@@ -60,9 +60,17 @@ class Task(LayerTask):
     def get_outfile(self) -> str:
         """Absolute path of the file; this makes no folder."""
         if issubclass(self.target_cls, ParquetDirTarget):
-            return os.path.join(self.get_outdir(), self.get_folder_name()).rstrip("/")
+            name = self.get_folder_name()
+            if not name.strip("/") and not isinstance(self, luigi.ExternalTask):
+                raise DefinitionError(
+                    f"{self}.get_folder_name() is empty, so that the result would be the layer folder. Name a folder."
+                )
+            return os.path.join(self.get_outdir(), name).rstrip("/")
         suffix = self.target_cls.suffix
-        return os.path.join(self.get_outdir(), self.get_file_name().removesuffix(suffix) + suffix)
+        name = self.get_file_name()
+        if self._is_named_by_user():  # a name of ours may end with a parameter that is a file name
+            name = name.removesuffix(suffix)
+        return os.path.join(self.get_outdir(), name + suffix)
 
     def output(self) -> Any:
         """The file, written or not."""

@@ -47,6 +47,12 @@ class LayerTask(luigi.Task):
         state = os.getpid(), settings.process_state(), invocation.process_state()
         return _rebuild, (type(self), self.param_kwargs, *state)
 
+    def __copy__(self) -> Self:
+        """Another object with the same attributes; what is unpickled is Luigi's one instance of these parameters."""
+        copied = object.__new__(type(self))
+        copied.__dict__.update(self.__dict__)
+        return copied
+
     def __repr__(self) -> str:
         """As Luigi has it, but for the values of private parameters."""
         values = [(name, parameter, getattr(self, name)) for name, parameter in self.get_params()]
@@ -103,13 +109,13 @@ class LayerTask(luigi.Task):
         self.output().clean()
 
     @classmethod
-    def get_related_instances(cls, regex_placeholder: str = r"\S*") -> list[Self]:
+    def get_related_instances(cls, regex_placeholder: str = "(?s).*") -> list[Self]:
         """Tasks of this class, with whatever parameters, whose results lie in the layer folder.
 
         Parameters
         ----------
         regex_placeholder
-            What the text of each parameter that stands in a name must match as a whole.
+            What each value must match as a whole, as text: as it stands in a name, ``None`` for none at all.
 
         Returns
         -------
@@ -120,8 +126,8 @@ class LayerTask(luigi.Task):
         found = {}
         for path, parameters in cls._results_below(_layer_folder(cls)):
             task = _instance(cls, parameters, path)
-            texts = {} if task is None else {name: str(value) for name, value in task.param_kwargs.items()}
-            if task is not None and all(wanted.fullmatch(texts[name]) for name in parameters or ()):
+            texts = ("None" if getattr(task, name) is None else text for name, text in (parameters or {}).items())
+            if task is not None and all(map(wanted.fullmatch, texts)):
                 found[path] = task
         return [found[path] for path in sorted(found)]
 
@@ -139,7 +145,10 @@ def _layer_folder(cls: type[LayerTask], task: object = None) -> str:
 def _instance(cls: type[Any], parameters: Mapping[str, str] | None, path: str) -> Any:
     """The task that has written ``path``, or None with a warning where that cannot be said."""
     problem: object = "its parameters do not stand in its name"
-    if parameters is not None:
+    unknown = sorted(set(parameters or ()) - {name for name, _ in cls.get_params()})
+    if unknown:
+        problem = f"{cls.__name__} has no parameter {', '.join(unknown)}"
+    elif parameters is not None:
         try:
             task = cls.from_str_params(dict(parameters))
             if task.output().path == path:
