@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import signal
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -234,11 +236,19 @@ def give_up_soon(executor: Executor) -> None:
 
     Threads cannot be killed, and are waited for.
     """
+    timer = threading.Timer(_GRACE_SECONDS, _kill, (executor,))
+    timer.daemon = True
+    timer.start()
+
+
+def _kill(executor: Executor) -> None:
+    """End the workers of an executor, where it says how, or where they are processes of this machine."""
     kill = getattr(executor, "kill", None)
     if kill is not None:
-        timer = threading.Timer(_GRACE_SECONDS, kill)
-        timer.daemon = True
-        timer.start()
+        kill()
+        return
+    for process in list((getattr(executor, "_processes", None) or {}).values()):  # as loky's and the standard one's are
+        os.kill(process.pid, signal.SIGKILL)  # loky's processes know terminate() alone
 
 
 def _drain(executor: Executor, pending: list[Future[Any]]) -> None:
@@ -251,7 +261,5 @@ def _drain(executor: Executor, pending: list[Future[Any]]) -> None:
     try:
         wait([future for future in pending if not future.cancel()])
     except BaseException:
-        kill = getattr(executor, "kill", None)
-        if kill is not None:
-            kill()
+        _kill(executor)
         raise
