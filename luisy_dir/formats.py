@@ -149,7 +149,8 @@ def read_parquet(path: str, **options: Any) -> pd.DataFrame:
     import pandas as pd
 
     check_library(".parquet")
-    return pd.read_parquet(path, **options)
+    with open(path, "rb") as file:  # by its name, pyarrow reads no file whose name is not UTF-8
+        return pd.read_parquet(file, **options)
 
 
 def write_parquet(data: pd.DataFrame, file: IO[bytes], **options: Any) -> None:

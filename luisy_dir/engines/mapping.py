@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import signal
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -16,7 +14,7 @@ from typing import Any, Generic, TypeVar
 import cloudpickle
 
 from luisy_dir.engines.event_loop import AsyncExecutor
-from luisy_dir.engines.processes import end_with_parent
+from luisy_dir.engines.processes import end_with_parent, kill_processes
 from luisy_dir.engines.serial import SerialExecutor
 from luisy_dir.errors import DefinitionError
 
@@ -244,11 +242,10 @@ def give_up_soon(executor: Executor) -> None:
 def _kill(executor: Executor) -> None:
     """End the workers of an executor, where it says how, or where they are processes of this machine."""
     kill = getattr(executor, "kill", None)
-    if kill is not None:
+    if kill is None:
+        kill_processes(executor)
+    else:
         kill()
-        return
-    for process in list((getattr(executor, "_processes", None) or {}).values()):  # as loky's and the standard one's are
-        os.kill(process.pid, signal.SIGKILL)  # loky's processes know terminate() alone
 
 
 def _drain(executor: Executor, pending: list[Future[Any]]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 
 _EXIT_CODE_WITHOUT_PARENT = 70  # EX_SOFTWARE of sysexits.h
 
@@ -43,6 +44,13 @@ def _start_worker() -> None:
     end_with_parent()
 
 
+def kill_processes(executor: Executor) -> None:
+    """End the worker processes of an executor now; one that has none, as far as can be seen, is left alone."""
+    for process in list((getattr(executor, "_processes", None) or {}).values()):  # as loky's and the standard one's are
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)  # loky's processes know terminate() alone
+
+
 class ProcessExecutor(ProcessPoolExecutor):
     """Spawned worker processes: never a fork, which would copy locks that other threads hold.
 
@@ -57,5 +65,4 @@ class ProcessExecutor(ProcessPoolExecutor):
 
     def kill(self) -> None:
         """End the workers now, whatever they have in hand."""
-        for process in list((getattr(self, "_processes", None) or {}).values()):
-            process.kill()
+        kill_processes(self)

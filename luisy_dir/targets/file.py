@@ -13,7 +13,6 @@ import luigi
 from luisy_dir.errors import DefinitionError, ForeignDirectoryError, MissingInputError
 from luisy_dir.formats import check_library, format_for
 from luisy_dir.staging import publish_files, replace_file, withdraw
-from luisy_dir.storage import system
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -261,7 +260,7 @@ class ParquetDirTarget(LocalTarget):
         parts = self._parts()
         if not parts:
             raise MissingInputError(f"There is no {_PARQUET} file in {self.path!r}. Run the task that writes it first.")
-        return pd.concat(map(_read_parquet, parts), ignore_index=True)
+        return pd.concat(map(format_for(_PARQUET).read, parts), ignore_index=True)
 
     def write(self, obj: Any) -> None:
         """Write one frame, or each frame of an iterable as a file of its own.
@@ -324,10 +323,3 @@ def _parquet_files(obj: Any) -> Iterator[tuple[str, Callable[[IO[bytes]], object
         yield f"part-{number:05d}{_PARQUET}", partial(write, frame)
     if number < 0:
         raise ValueError("There is no frame to write. Give at least one, be it without rows.")
-
-
-def _read_parquet(path: str) -> pd.DataFrame:
-    import pandas as pd
-
-    with system.read_file(path) as file:  # by its name, pyarrow reads no file whose name is not UTF-8
-        return pd.read_parquet(file)
