@@ -35,8 +35,9 @@ format: $(STAMP) ## put the code into its canonical layout
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP)  ## measure the cost of an item beside that of a bare loop
-	$(BIN)/python tests/benchmarks/cost_per_item.py $(ARGS)
+bench: $(STAMP)  ## measure what an item costs, and what a run costs that has little to do
+	$(BIN)/python tests/benchmarks/cost_per_item.py
+	$(BIN)/python tests/benchmarks/only_what_changed.py
 
 clean:           ## remove the environment, the demo and what tools left behind
 	rm -rf $(VENV) $(DEMO) build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -9,12 +9,14 @@
     ├── InputError                 what a run would read is not in order
     │   ├── MissingInputError          no folder, an empty folder, or a required task that is not complete
     │   ├── InputChangedError          a file changed while it was read, or no longer equals its entry
-    │   └── KeyCollisionError          two inputs would be written as one output
+    │   ├── KeyCollisionError          two inputs would be written as one output
+    │   └── TooManyDeletedError        more inputs are gone at once than ``max_deleted`` allows
     ├── OutputError                what a run would write to is not in order
     │   ├── ForeignDirectoryError      something that is not ours lies where the directory should be
-    │   ├── StaleDirectoryError        the published directory no longer equals its inputs, code or parameters
-    │   ├── BusyError                  another run works on the same directory
-    │   └── ManifestError              the manifest cannot be read, or does not equal its own digests
+    │   ├── BusyError                  another run works on the same directory, or has taken it over
+    │   ├── GenerationError            a generation that was asked for is not kept, or cannot be gone back to
+    │   └── ManifestError              the manifest cannot be read
+    │       └── DamagedManifestError       a part of it is missing, or does not equal its own digests
     ├── StorageError               the disk did not do what it was asked for
     └── RunError                   items or workers failed
         ├── ItemsFailedError           more items failed than ``max_errors`` allows
@@ -61,6 +63,10 @@ class KeyCollisionError(InputError):
     """Two inputs would be written as one output."""
 
 
+class TooManyDeletedError(InputError):
+    """More inputs are gone at once than ``max_deleted`` allows: a folder may not be mounted."""
+
+
 class OutputError(LuisyDirError):
     """What a run would write to is not in order."""
 
@@ -69,16 +75,20 @@ class ForeignDirectoryError(OutputError):
     """Something that is not ours lies where the directory should be."""
 
 
-class StaleDirectoryError(OutputError):
-    """The published directory no longer equals its inputs, its code or its parameters."""
-
-
 class BusyError(OutputError):
-    """Another run works on the same directory."""
+    """Another run works on the same directory, or has taken it over."""
+
+
+class GenerationError(OutputError):
+    """A generation that was asked for is not kept, or cannot be gone back to."""
 
 
 class ManifestError(OutputError):
-    """A manifest cannot be read, or does not equal its own digests."""
+    """A manifest cannot be read."""
+
+
+class DamagedManifestError(ManifestError):
+    """A part of a manifest is missing, or does not equal its own digests; the next run makes everything anew."""
 
 
 class StorageError(LuisyDirError, OSError):

@@ -18,9 +18,11 @@ from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from importlib.machinery import SourceFileLoader
+from operator import itemgetter
 from pathlib import PurePath
 from typing import Any
 
+import msgspec
 import xxhash
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
@@ -33,7 +35,15 @@ _INSTALLED = tuple(path + os.sep for path in {sysconfig.get_path(name) for name 
 class StateSum:
     """Digest of a set of files by path, size and time of change, the same in whatever order they are added.
 
-    Each file is hashed by xxh3-128 and the hashes are added modulo 2**128, so that neither side has to sort.
+    Each file is hashed by xxh3-128 of a msgpack array of the three, and the hashes are added modulo 2**128: neither
+    side has to sort, and a file can be taken out again.
+
+    Parameters
+    ----------
+    digest
+        What :meth:`hexdigest` said of files that were added before.
+    count, newest_mtime_ns
+        Their number, and the youngest time of change among them.
 
     Examples
     --------
@@ -44,17 +54,34 @@ class StateSum:
     True
     """
 
-    def __init__(self) -> None:
-        self._sum = 0
-        self.count = 0
-        self.newest_mtime_ns = 0
+    def __init__(self, digest: str = "0", count: int = 0, newest_mtime_ns: int = 0) -> None:
+        self._sum = int(digest, 16)
+        self.count = count
+        self.newest_mtime_ns = newest_mtime_ns
 
     def add(self, path: str, size: int, mtime_ns: int) -> None:
         """Take in one file."""
-        self._sum += xxhash.xxh3_128_intdigest(f"{path}\0{size}\0{mtime_ns}".encode(errors="surrogateescape"))
+        self._sum += xxhash.xxh3_128_intdigest(_encode((path, size, mtime_ns)))
         self.count += 1
         if mtime_ns > self.newest_mtime_ns:  # noqa: PLR1730 - max() takes a fifth of the time of this method
             self.newest_mtime_ns = mtime_ns
+
+    def update(self, files: Iterable[tuple[str, int, int]]) -> None:
+        """Take in many files by (path, size in bytes, mtime in nanoseconds)."""
+        files = list(files)
+        self._sum += sum(map(xxhash.xxh3_128_intdigest, map(_encode, files)))
+        self.count += len(files)
+        self.newest_mtime_ns = max(self.newest_mtime_ns, max(map(itemgetter(2), files), default=0))
+
+    def superseded(self, old: StateSum, new: StateSum) -> StateSum:
+        """The sum without the files of ``old``, and with those of ``new``.
+
+        The youngest time of change stays where a file is taken out and others remain: none of them is younger.
+        """
+        result = StateSum(_hex(self._sum - old._sum + new._sum), self.count - old.count + new.count)
+        remaining = self.newest_mtime_ns if self.count > old.count else 0
+        result.newest_mtime_ns = max(remaining, new.newest_mtime_ns)
+        return result
 
     def hexdigest(self) -> str:
         """32 hexadecimal digits."""
@@ -64,6 +91,11 @@ class StateSum:
 class ContentSum:
     """Digest of a set of files by path and digest of the content, in whatever order they are added.
 
+    Parameters
+    ----------
+    digest
+        What :meth:`hexdigest` said of files that were added before.
+
     Examples
     --------
     >>> empty, filled = ContentSum(), ContentSum()
@@ -72,16 +104,23 @@ class ContentSum:
     False
     """
 
-    def __init__(self) -> None:
-        self._sum = 0
+    def __init__(self, digest: str = "0") -> None:
+        self._sum = int(digest, 16)
 
     def add(self, path: str, digest: str) -> None:
         """Take in one file."""
         self._sum += xxhash.xxh3_128_intdigest(f"{path}\0{digest}".encode())
 
+    def superseded(self, old: ContentSum, new: ContentSum) -> ContentSum:
+        """The sum without the files of ``old``, and with those of ``new``."""
+        return ContentSum(_hex(self._sum - old._sum + new._sum))
+
     def hexdigest(self) -> str:
         """32 hexadecimal digits."""
         return _hex(self._sum)
+
+
+_encode = msgspec.msgpack.Encoder().encode
 
 
 def _hex(total: int) -> str:
@@ -91,8 +130,7 @@ def _hex(total: int) -> str:
 def state_sum(files: Iterable[tuple[str, int, int]]) -> StateSum:
     """StateSum over (path, size in bytes, mtime in nanoseconds)."""
     total = StateSum()
-    for path, size, mtime_ns in files:
-        total.add(path, size, mtime_ns)
+    total.update(files)
     return total
 
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
 import luigi
+import msgspec
 from luigi.local_target import LocalFileSystem
 from luigi.task import flatten
 
+from luisy_dir.differences import Differences, of_folder, of_published
+from luisy_dir.entry import Entry
 from luisy_dir.errors import DefinitionError, KeyCollisionError
 from luisy_dir.fingerprint import fingerprint_of, is_opaque, of_function, state_sum
 from luisy_dir.formats import Format
-from luisy_dir.item import RACY_NS, Item, list_files
+from luisy_dir.item import RACY_NS, Item, Source, list_files
 from luisy_dir.keys import join, without_collisions
-from luisy_dir.manifest import InputState, Manifest, published_items
+from luisy_dir.manifest import Manifest, published_items
+from luisy_dir.record import InputState
 from luisy_dir.step import Root
 from luisy_dir.storage import local
 from luisy_dir.targets.directory import DirectoryTarget, RawDirectoryTarget
@@ -60,6 +64,7 @@ class Inputs:
         self.raw = {name: target for name, target in outputs.items() if isinstance(target, RawDirectoryTarget)}
         self.published = {name: target for name, target in outputs.items() if isinstance(target, DirectoryTarget)}
         self.names = tuple(name for name in outputs if name in self.raw or name in self.published)
+        self._listed: dict[str, list[tuple[str, int, int]]] = {}
         self._others = {name: target for name, target in outputs.items() if name not in self.names}
 
     def __str__(self) -> str:
@@ -76,7 +81,13 @@ class Inputs:
     @cached_property
     def manifests(self) -> dict[str, Manifest]:
         """Manifests of the published directories, by name; MissingInputError where one was not published."""
-        return {name: target.manifest() for name, target in self.published.items()}
+        return {name: target.manifest(verify=False) for name, target in self.published.items()}
+
+    def _verified(self, name: str) -> Manifest:
+        """The manifest of a published directory whose entries are to be read."""
+        manifest = self.manifests[name]
+        manifest.verify()
+        return manifest
 
     @property
     def folders(self) -> dict[str, str]:
@@ -102,13 +113,12 @@ class Inputs:
         if name in self.raw:
             return without_collisions(self.raw[name].scan(name, self._seed), skips)
         target = self.published[name]
-        return _unique(published_items(self.manifests[name], target.format.suffix, root=name, seed=self._seed))
+        return _unique(published_items(self._verified(name), target.format.suffix, root=name, seed=self._seed))
 
     def recorded_states(self) -> dict[str, InputState]:
         """State of everything but raw folders, whose state is summed up from what was really read."""
         published = {
-            name: InputState("directory", manifest.record.outputs_digest, sum(manifest.record.counts.values()))
-            for name, manifest in self.manifests.items()
+            name: InputState("directory", manifest.record.outputs_digest) for name, manifest in self.manifests.items()
         }
         return published | {name: InputState("target", digest) for name, digest in self._digests_of_others.items()}
 
@@ -118,10 +128,11 @@ class Inputs:
 
     def recorded_states_equal(self, states: Mapping[str, InputState]) -> bool:
         """Whether everything but raw folders is as recorded; raw folders are not looked at."""
-        return self.recorded_states() == {name: state for name, state in states.items() if state.kind != "raw"}
+        now = {name: (state.kind, state.state) for name, state in self.recorded_states().items()}
+        return now == {name: (state.kind, state.state) for name, state in states.items() if state.kind != "raw"}
 
-    def surely_equal(self, states: Mapping[str, InputState], start_ns: int) -> bool:
-        """Whether the inputs are as they were, without a look at a single entry; False where there is a doubt.
+    def changed_roots(self, states: Mapping[str, InputState], start_ns: int) -> list[str] | None:
+        """Names of the directories that are not surely as they were, without a look at a single entry.
 
         Parameters
         ----------
@@ -129,16 +140,71 @@ class Inputs:
             As recorded.
         start_ns
             When the run that recorded them began: a file that changed just before may have changed again unseen.
+
+        Returns
+        -------
+        list of str or None
+            None where other directories were read.
         """
-        if not self.recorded_states_equal(states):
-            return False
-        for name, target in self.raw.items():
-            then, now = states.get(name), target.state()
-            if then is None or then.newest_mtime_ns > start_ns - RACY_NS:
-                return False
-            if (then.state, then.count) != (now.hexdigest(), now.count):
-                return False
-        return True
+        if not all(name in states for name in self.names):
+            return None
+        return [name for name in self.names if not self._is_as_it_was(name, states[name], start_ns)]
+
+    def _is_as_it_was(self, name: str, then: InputState, start_ns: int) -> bool:
+        if name in self.published:
+            return (then.kind, then.state) == ("directory", self.manifests[name].record.outputs_digest)
+        now = state_sum(self._files_of(name))
+        is_certain = then.newest_mtime_ns <= start_ns - RACY_NS
+        return is_certain and (then.state, then.count) == (now.hexdigest(), now.count)
+
+    def _files_of(self, name: str) -> list[tuple[str, int, int]]:
+        """Files of a raw folder, as this object saw them first."""
+        if name not in self._listed:
+            self._listed[name] = list(self.raw[name].files())
+        return self._listed[name]
+
+    def differences(self, manifest: Manifest) -> Differences | None:
+        """What differs from what a manifest says was read, where that was one directory.
+
+        Returns
+        -------
+        Differences or None
+            None where that cannot be told from the states of files alone.
+        """
+        (name,) = self.names
+        if name in self.raw:
+            record = manifest.record
+            newest_ns = record.inputs[name].newest_mtime_ns
+            return of_folder(manifest, name, self._files_of(name), record.start_ns - RACY_NS, newest_ns)
+        return of_published(manifest, name, self._verified(name), self.published[name].format.suffix)
+
+    def items_of(self, entries: Iterable[Entry], differences: Differences) -> list[Item]:
+        """Items of some entries as they are now, and of the sources that no entry has, in key order.
+
+        Parameters
+        ----------
+        entries
+            Entries of an earlier run.
+        differences
+            What differs; all else is as it was.
+        """
+        items = [self._item(source, key) for key, source in differences.new.items()]
+        for entry in entries:
+            if entry.key not in differences.keys:
+                seen = tuple(self._unread(source) for source in entry.sources)
+                items.append(Item(entry.key, seen, self.folders, self._seed))
+                continue
+            now = differences.sources.get(entry.sources[0].path)
+            if now is not None:
+                items.append(self._item(now, entry.key))
+        return sorted(items, key=lambda item: item.key)
+
+    def _item(self, source: Source, key: str) -> Item:
+        return Item(key, (source,), self.folders, self._seed)
+
+    def _unread(self, source: Source) -> Source:
+        """A source as a look at its directory would find it: what a raw file holds is not known then."""
+        return msgspec.structs.replace(source, digest=None) if source.root in self.raw else source
 
     def parts(self) -> dict[str, Any]:
         """What the fingerprint says of the inputs: how they are read, and what other targets hold."""
@@ -155,11 +221,14 @@ class _Skips:
 
     @cached_property
     def _recorded(self) -> dict[tuple[str, str, int, int], bool]:
-        entries = self._manifest.entries() if self._manifest is not None else ()
+        if self._manifest is None:
+            return {}
+        racy_from_ns = self._manifest.record.start_ns - RACY_NS
         return {
             (source.root, source.path, source.size, source.mtime_ns): entry.status == "skipped"
-            for entry in entries
+            for entry in self._manifest.entries()
             for source in entry.sources
+            if source.mtime_ns <= racy_from_ns
         }
 
     def __call__(self, item: Item) -> bool:

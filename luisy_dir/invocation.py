@@ -13,6 +13,7 @@ import time
 import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 from luigi.worker import KeepAliveThread, TaskProcess
 
@@ -33,6 +34,7 @@ class Invocation:
         self.began = began or datetime.now(UTC)
         self.confirmed = confirmed or {}
         self._denied: dict[tuple[str, str], float] = {}
+        self._found: dict[tuple[str, str], tuple[float, Any]] = {}
 
     def answer(self, directory: str, checksum: str, start: datetime) -> bool | None:
         """What is known of a generation: complete, not complete, or None where it must be looked at.
@@ -57,6 +59,16 @@ class Invocation:
         else:
             until = time.monotonic() + max(_NEGATIVE_SECONDS, _NEGATIVE_FACTOR * seconds)
             self._denied[directory, checksum] = until
+
+    def remember(self, directory: str, checksum: str, found: Any, *, seconds: float) -> None:
+        """Remember for a while what took ``seconds`` to find: Luigi runs a task just after it has asked for it."""
+        until = time.monotonic() + max(_NEGATIVE_SECONDS, _NEGATIVE_FACTOR * seconds)
+        self._found[directory, checksum] = until, found
+
+    def recall(self, directory: str, checksum: str) -> Any:
+        """What was remembered for a generation, once; None where there is nothing any more."""
+        until, found = self._found.pop((directory, checksum), (0.0, None))
+        return found if time.monotonic() < until else None
 
 
 def remembered(directory: str, checksum: str, start: datetime, look: Callable[[], bool]) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import re
 import stat as stat_bits
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
@@ -24,6 +25,9 @@ logger = logging.getLogger("luigi-interface.luisy_dir")
 
 # Files that desktop systems leave behind; names that begin with a dot are never items anyway.
 _LITTER = frozenset({"thumbs.db", "desktop.ini"})
+_FIRST_LETTERS = frozenset({"."} | {letter for name in _LITTER for letter in (name[0], name[0].upper())})
+_BLOCK = 512
+_TYPE, _REGULAR = stat_bits.S_IFMT(0o777777), stat_bits.S_IFREG
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
 # A file whose time of change is as young as this when it is read may change again within the same tick of the clock.
 RACY_NS = 2_000_000_000
@@ -249,7 +253,8 @@ def scan(folder: str, pattern: str | None = None, *, root: str = "", seed: int =
     """
     folders = {root: folder}
     items = []
-    for path, size, mtime_ns in sorted(_walk(folder, pattern), key=itemgetter(0)):
+    files = itertools.chain.from_iterable(_walk(folder, pattern))
+    for path, size, mtime_ns in sorted(files, key=itemgetter(0)):
         text, is_encoded = _text_of(path)
         items.append(Item(key_of(path), (Source(root, text, size, mtime_ns, None, is_encoded),), folders, seed))
     items.sort(key=attrgetter("key"))
@@ -261,29 +266,19 @@ def list_files(folder: str, pattern: str | None = None) -> Iterator[tuple[str, i
 
     The path is spelled as in :class:`Source`.
     """
-    return ((_text_of(path)[0], size, mtime_ns) for path, size, mtime_ns in _walk(folder, pattern))
+    return itertools.chain.from_iterable(map(_spelled, _walk(folder, pattern)))
 
 
-def _walk(folder: str, pattern: str | None) -> Iterator[tuple[str, int, int]]:
+def _spelled(files: list[tuple[str, int, int]]) -> Iterable[tuple[str, int, int]]:
+    if all(map(str.isascii, map(itemgetter(0), files))):
+        return files
+    return [(_text_of(path)[0], size, mtime_ns) for path, size, mtime_ns in files]
+
+
+def _walk(folder: str, pattern: str | None) -> Iterator[list[tuple[str, int, int]]]:
+    """Files below a folder, some hundreds at a time: whoever wants to know whether there are any need not see all."""
     wanted = re.compile(pattern).search if pattern is not None else None
     ignored = 0
-    for path, entry in _entries(folder):
-        if wanted is not None and not wanted(path):
-            continue
-        state = _state(entry)
-        if state is None:
-            if entry.is_symlink():  # it leads nowhere; any other file has gone meanwhile
-                yield path, -1, 0
-        elif stat_bits.S_ISREG(state.st_mode):
-            yield path, state.st_size, state.st_mtime_ns
-        else:
-            ignored += not entry.is_symlink()
-    if ignored:
-        logger.warning("%s: %d entries are neither files nor folders and were ignored.", folder, ignored)
-
-
-def _entries(folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Relative path and entry of everything below a folder that is no folder itself, and not hidden."""
     prefixes = [""]
     while prefixes:
         prefix = prefixes.pop()
@@ -291,14 +286,50 @@ def _entries(folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         if opened is None:
             continue
         with opened as entries:
-            for entry in entries:
-                name = entry.name
-                if name[0] == "." or name.lower() in _LITTER:
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    prefixes.append(f"{prefix}{name}/")
-                else:
-                    yield prefix + name, entry
+            while block := list(itertools.islice(entries, _BLOCK)):
+                files, others = _sorted_out(block, prefix, wanted)
+                if files:
+                    yield files
+                prefixes += [f"{prefix}{entry.name}/" for entry in others if entry.is_dir(follow_symlinks=False)]
+                ignored += sum(not (entry.is_dir() or entry.is_symlink()) for entry in others)
+    if ignored:
+        logger.warning("%s: %d entries are neither files nor folders and were ignored.", folder, ignored)
+
+
+def _sorted_out(
+    block: list[os.DirEntry[str]], prefix: str, wanted: Callable[[str], object] | None
+) -> tuple[list[tuple[str, int, int]], list[os.DirEntry[str]]]:
+    """Files among directory entries that are not hidden, and what is no file."""
+    files: list[tuple[str, int, int]] = []
+    others: list[os.DirEntry[str]] = []
+    add, file_type, regular = (
+        files.append,
+        _TYPE,
+        _REGULAR,
+    )  # this loop is what a run with nothing to do spends its time on
+    for entry in block:
+        name = entry.name
+        if name[0] in _FIRST_LETTERS and (name[0] == "." or name.lower() in _LITTER):
+            continue
+        try:
+            state = entry.stat()
+        except OSError as error:  # a link that leads nowhere or in a circle, or a file that has just gone
+            if not entry.is_symlink() and not isinstance(error, FileNotFoundError):
+                raise _unreadable(entry.path, error) from error
+            if entry.is_symlink() and (wanted is None or wanted(prefix + name)):
+                add((prefix + name, -1, 0))
+            continue
+        if state.st_mode & file_type != regular:
+            others.append(entry)
+        elif wanted is None or wanted(prefix + name):
+            add((prefix + name, state.st_size, state.st_mtime_ns))
+    return files, others
+
+
+def _unreadable(path: str, error: OSError) -> InputError:
+    return InputError(
+        f"{path!r} cannot be looked at: {error.strerror}. Give this user the right to read it, or move it away."
+    )
 
 
 def _open_folder(folder: str, prefix: str) -> Any:
@@ -316,10 +347,3 @@ def _open_folder(folder: str, prefix: str) -> Any:
             f"The folder {os.path.join(folder, prefix)!r} cannot be listed: {error.strerror}. "
             "Give this user the right to read it."
         ) from error
-
-
-def _state(entry: os.DirEntry[str]) -> os.stat_result | None:
-    try:
-        return entry.stat()
-    except OSError:  # a link that leads nowhere or in a circle, or a file that has just gone
-        return None

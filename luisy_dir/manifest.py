@@ -2,341 +2,86 @@
 
 from __future__ import annotations
 
-import errno
+import bisect
+import contextlib
 import itertools
-import math
+import mmap
 import os
-import threading
-import weakref
-import zlib
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import closing
 from datetime import datetime
+from operator import attrgetter
 from typing import IO, Any, Literal
 
 import msgspec
-import xxhash
 
-from luisy_dir.errors import InputError, ManifestError
+from luisy_dir.entry import Entry, OutputFile, decode_entry
+from luisy_dir.errors import BusyError, DamagedManifestError
 from luisy_dir.item import Item, Source
+from luisy_dir.record import ADVICE, FOLDER, EntriesFile, Record, generations_in, read_current, read_record, unreadable
 from luisy_dir.storage import local, system
 
-FOLDER = ".manifest"
-CURRENT = "CURRENT"
-FORMAT_VERSION = 1
-# Names that meta must not use: they are columns of the report.
-COLUMNS = (
-    "status", "reason", "sources", "outputs", "source_bytes", "output_bytes",
-    "attempts", "seconds", "started", "error_type", "error",
-)  # fmt: skip
-
-Status = Literal["written", "skipped", "rejected", "failed"]
-
-_RECORD_LIMIT_BYTES = 64 << 20
 _LINE_LIMIT_BYTES = 64 << 20
-_META_LIMIT_BYTES = 1 << 20
-_LARGEST_INTEGER = 2**63
-_PLAIN_KINDS: dict[str, Callable[[Any], Any]] = {"b": bool, "i": int, "u": int, "f": float, "U": str}  # of NumPy
+_BLOCK_BYTES = 4 << 20
+_TRIES = 10
+_LOOKS = 30  # of a binary search, beside going through all lines
+
+Part = Literal["sources", "outputs"]
 
 
-class OutputFile(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """One file that was written for an item.
-
-    Parameters
-    ----------
-    path
-        ``/``-separated path under the directory.
-    size
-        Bytes.
-    mtime_ns
-        Time of the last change, in nanoseconds since 1970.
-    digest
-        xxh3-128 of the content in hex.
-    shape, dtype
-        Of the array that was written, where it was one; ``dtype`` in NumPy's notation, as in ``"<f4"``.
-    offset
-        Where the array's data begins in the file, in bytes, where the format stores it plainly (npy), in C order.
-    """
+class FileState(msgspec.Struct, frozen=True, gc=False):
+    """What tells at first sight that a file is as it was."""
 
     path: str
     size: int
     mtime_ns: int
-    digest: str
-    shape: tuple[int, ...] | None = None
-    dtype: str | None = None
-    offset: int | None = None
 
 
-class Failure(msgspec.Struct, frozen=True):
-    """Why an item was not written: the type and the message of the error, and its traceback below our own code."""
+class FileContent(msgspec.Struct, frozen=True, gc=False):
+    """What tells that a published file holds what it held."""
 
-    type: str
-    message: str
-    traceback: str | None = None
+    path: str
+    digest: str | None = None
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """One manifest line: what became of one item.
-
-    Parameters
-    ----------
-    key
-        The item's key.
-    sources
-        The files that it was read from, as they were then.
-    status
-        ``written``, ``skipped`` (the reader said None), ``rejected`` or ``failed``.
-    outputs
-        The files that were written, in the order in which they were.
-    meta
-        What the step put into ``item.meta``; plain JSON values.
-    error
-        Why it was rejected or failed.
-    attempts
-        How often it was tried.
-    seconds
-        How long reading, processing and writing took, on the clock.
-    started
-        When that began, in UTC.
-    worker
-        Which worker did it: host, process and a number.
-    seed
-        What ``item.rng`` was made from; None where it was not used.
-    """
-
+class _SourceStates(msgspec.Struct, frozen=True, gc=False):
     key: str
-    sources: tuple[Source, ...]
-    status: Status
-    outputs: tuple[OutputFile, ...]
-    meta: dict[str, Any]
-    error: Failure | None
-    attempts: int
-    seconds: float
-    started: datetime
-    worker: str
-    seed: int | None
+    status: str
+    sources: tuple[FileState, ...]
 
 
-class InputState(msgspec.Struct, frozen=True):
-    """What a run found in one of its input directories.
-
-    Parameters
-    ----------
-    kind
-        ``raw`` for a folder that was scanned, ``directory`` for a published one, ``target`` for any other target.
-    state
-        For ``raw`` the sum over path, size and mtime of the files; else a digest of the outputs.
-    count
-        Number of files.
-    newest_mtime_ns
-        Youngest time of change among them; 0 where there is none.
-    """
-
-    kind: Literal["raw", "directory", "target"]
-    state: str
-    count: int = 0
-    newest_mtime_ns: int = 0
+class _SourceContents(msgspec.Struct, frozen=True, gc=False):
+    key: str
+    status: str
+    sources: tuple[FileContent, ...]
 
 
-class Record(msgspec.Struct, frozen=True):
-    """The small file that names a generation, its counts and digests.
-
-    Its fields are explained in ``docs/reference/manifest.md``.
-    """
-
-    format_version: int
-    generation: int
-    parent: int | None
-    run_id: str
-    task: str
-    parameters: dict[str, str]
-    layer: str | None
-    fingerprint: str
-    parts: dict[str, Any]
-    engine: str
-    workers: int
-    durability: str
-    start: datetime
-    end: datetime
-    counts: dict[str, int]
-    entries: dict[str, Any]
-    inputs: dict[str, InputState]
-    outputs_digest: str
-    outputs_state: str
-    boot_id: str
-    pinned: bool
-    checksum: str
-
-    @property
-    def name(self) -> str:
-        """File name of the generation, without suffix."""
-        return generation_name(self.generation)
+class _OutputStates(msgspec.Struct, frozen=True, gc=False):
+    key: str
+    status: str
+    outputs: tuple[FileState, ...]
 
 
-class _Version(msgspec.Struct):
-    format_version: int
+class _OutputContents(msgspec.Struct, frozen=True, gc=False):
+    key: str
+    status: str
+    outputs: tuple[FileContent, ...]
 
 
-class _Current(msgspec.Struct):
-    generation: int
-    checksum: str
+_DECODE_LINES: dict[Any, Callable[[Any], list[Any]]] = {
+    ("sources", FileState): msgspec.json.Decoder(_SourceStates).decode_lines,
+    ("sources", FileContent): msgspec.json.Decoder(_SourceContents).decode_lines,
+    ("outputs", FileState): msgspec.json.Decoder(_OutputStates).decode_lines,
+    ("outputs", FileContent): msgspec.json.Decoder(_OutputContents).decode_lines,
+}
 
 
-_encode = msgspec.json.Encoder().encode
-_decode_entry = msgspec.json.Decoder(Entry).decode
-_decode_record = msgspec.json.Decoder(Record).decode
-_decode_version = msgspec.json.Decoder(_Version).decode
-_decode_current = msgspec.json.Decoder(_Current).decode
+class _Key(msgspec.Struct, gc=False):
+    key: str
 
 
-def generation_name(generation: int) -> str:
-    """File name of a generation, without suffix: eight digits, so that names sort as numbers do."""
-    return f"{generation:08d}"
-
-
-def encode_entry(entry: Entry) -> bytes:
-    """The entry as one line of JSON, without its line end."""
-    return _encode(entry)
-
-
-def decode_entry(line: bytes) -> Entry:
-    """The entry of one line; :class:`msgspec.DecodeError` where it is none."""
-    return _decode_entry(line)
-
-
-def clean_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """``meta`` as plain JSON values: NumPy scalars become Python's, NaN and infinities become None.
-
-    Raises
-    ------
-    InputError
-        A value is of another kind, an integer has more than 64 bits, or a name is a column of the report.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> clean_meta({"mean": np.float32(0.5), "ratio": float("nan")})
-    {'mean': 0.5, 'ratio': None}
-    """
-    for name in meta:
-        if name in COLUMNS or name == "key":
-            raise InputError(f"item.meta[{name!r}] cannot be kept: the report has that column already. Rename it.")
-    try:
-        cleaned = {_text(name, name): _plain(value, name) for name, value in meta.items()}
-    except RecursionError as error:
-        raise InputError("item.meta cannot be kept: a value contains itself, or is nested too deeply.") from error
-    if len(_encode(cleaned)) > _META_LIMIT_BYTES:
-        raise InputError("item.meta cannot be kept: it is larger than 1 MiB. Write large data as an Output.")
-    return cleaned
-
-
-def _plain(value: Any, name: str) -> Any:  # noqa: PLR0911 - one line a kind
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return _text(value, name)
-    if isinstance(value, int) and -_LARGEST_INTEGER <= value < _LARGEST_INTEGER:
-        return int(value)
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, (list, tuple)):
-        return [_plain(part, name) for part in value]
-    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return {_text(key, name): _plain(part, name) for key, part in value.items()}
-    kind = value.dtype.kind if getattr(value, "shape", None) == () and hasattr(value, "dtype") else ""
-    if kind in _PLAIN_KINDS:
-        return _plain(_PLAIN_KINDS[kind](value), name)
-    raise InputError(
-        f"item.meta[{name!r}] is a {type(value).__name__} and cannot be kept. "
-        "Use numbers of up to 64 bits, text, booleans, None, or lists and dictionaries of them (array.tolist())."
-    )
-
-
-def _text(value: object, name: object) -> str:
-    if not isinstance(value, str):
-        raise InputError(f"item.meta has the name {value!r}, which is no text. Use text for names.")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"item.meta[{name!r}] cannot be kept: {value!r} is no valid text. Encode it, for example with repr()."
-        ) from error
-    return str.__str__(value)  # not what a subclass makes of it, such as an Enum
-
-
-class Journal:
-    """The entries of one worker, appended to a file as they come.
-
-    Each line is a CRC-32 of the JSON in eight hexadecimal digits, a space, and the JSON. A line that was cut short by
-    a crash does not equal its checksum, and counts as not written.
-
-    Parameters
-    ----------
-    path
-        A file that no other worker writes to.
-    sync
-        Bring every line to the disk before going on.
-    """
-
-    def __init__(self, path: str, *, sync: bool = False) -> None:
-        self._descriptor = system.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
-        self._sync = sync
-        self._lock = threading.Lock()
-        # A worker of somebody's long-lived pool lets go of us without a word, so the descriptor must not wait for one.
-        self._close = weakref.finalize(self, system.close, self._descriptor)
-        if system.fstat(self._descriptor).st_size:
-            local.write_all(self._descriptor, b"\n")  # a former owner's line may have been cut short
-
-    def append(self, line: bytes) -> None:
-        """Append the JSON of one entry."""
-        with self._lock:  # threads of the async engine share a journal
-            local.write_all(self._descriptor, b"%08x %b\n" % (zlib.crc32(line), line))
-        if self._sync:
-            system.fdatasync(self._descriptor)
-
-    def close(self) -> None:
-        """Close the file; may be called twice."""
-        self._close()
-
-
-def read_journals(run: str) -> Iterator[Entry]:
-    """Entries in the journals of a staging's run directory, in the order in which each worker wrote them."""
-    for name in local.names_in(run):
-        if name.startswith("journal-"):
-            yield from _read_journal(os.path.join(run, name))
-
-
-def _read_journal(path: str) -> Iterator[Entry]:
-    with system.read_file(path) as file:
-        for line in file:
-            checksum, _, text = line.rstrip(b"\n").partition(b" ")
-            if text and checksum == b"%08x" % zlib.crc32(text):
-                yield _entry_of(text, path)
-
-
-def _entry_of(text: bytes, path: str) -> Entry:
-    try:
-        return decode_entry(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ManifestError(
-            f"The journal {path!r} holds a line that is no entry: {error}. Another version of luisy_dir may have "
-            "written it: run its task again, which begins anew."
-        ) from error
-
-
-def encode_record(record: Record) -> bytes:
-    """The record as JSON on one line, with its checksum filled in."""
-    return _encode(msgspec.structs.replace(record, checksum=_checksum(record))) + b"\n"
-
-
-def encode_current(record: bytes) -> bytes:
-    """What CURRENT says where the generation of an encoded record is fully applied."""
-    decoded = _decode_record(record)
-    return _encode(_Current(decoded.generation, decoded.checksum)) + b"\n"
-
-
-def _checksum(record: Record) -> str:
-    return xxhash.xxh3_128_hexdigest(_encode(msgspec.structs.replace(record, checksum="")))
+_key = attrgetter("key")
+_decode_key = msgspec.json.Decoder(_Key).decode
 
 
 class Manifest:
@@ -364,58 +109,124 @@ class Manifest:
 
     @property
     def path(self) -> str:
-        """Absolute path of the file of entries: one JSON object a line."""
-        return os.path.join(self.directory, FOLDER, self.record.name + ".jsonl")
+        """Absolute path of the generation's own file of entries: one JSON object a line."""
+        return self._path_of(self.record.entries)
+
+    @property
+    def paths(self) -> list[str]:
+        """Absolute paths of the files that make up the entries, oldest first."""
+        return [self._path_of(file) for file in self.record.files]
+
+    def _path_of(self, file: EntriesFile) -> str:
+        return os.path.join(self.directory, FOLDER, file.file)
 
     def entries(self) -> Generator[Entry, None, None]:
         """Entries in key order, one at a time.
 
         Raises
         ------
-        ManifestError
+        DamagedManifestError
             A line is no entry, or keys are not unique and in order.
+        ManifestError
+            A file cannot be read.
         """
-        previous = ""
-        with self._lines() as file:
-            for number, line in enumerate(file, 1):
-                entry = self._entry(line, number)
-                if entry.key <= previous:
-                    raise self._damaged(f"line {number} repeats a key or is out of order: {entry.key!r}")
-                previous = entry.key
-                yield entry
+        return self._merged(decode_entry, lambda entry, _: entry)
 
-    def _lines(self) -> IO[bytes]:
-        try:
-            return system.read_file(self.path)
-        except OSError as error:
-            raise _unreadable(self.path, error) from error
+    def lines(self) -> Iterator[tuple[str, bytes]]:
+        """Key and JSON of each entry, in key order; see :meth:`entries`."""
+        return self._merged(_decode_key, lambda entry, line: (entry.key, line.rstrip(b"\n")))
 
-    def _entry(self, line: bytes, number: int) -> Entry:
-        if len(line) > _LINE_LIMIT_BYTES:
-            raise self._damaged(f"line {number} is longer than {_LINE_LIMIT_BYTES} bytes")
-        try:
-            return decode_entry(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise self._damaged(f"line {number} is no entry: {error}") from error
+    def _merged(self, decode: Callable[[bytes], Any], make: Callable[[Any, bytes], Any]) -> Generator[Any, None, None]:
+        """What is made of each entry and its line, in key order; of one key the line in the last file counts."""
+        with self._unless_superseded():
+            yield from self._merged_lines(decode, make)
 
-    def _damaged(self, what: str) -> ManifestError:
-        return ManifestError(f"The manifest {self.path!r} is damaged: {what}. {_ADVICE}")
+    def _merged_lines(
+        self, decode: Callable[[bytes], Any], make: Callable[[Any, bytes], Any]
+    ) -> Generator[Any, None, None]:
+        first, *later = self.paths
+        latest = {entry.key: (entry, line) for path in later for entry, line in _lines_of(path, decode_entry)}
+        news = ((latest[key][0], latest[key][1]) for key in sorted(latest) if not latest[key][0].is_deleted)
+        ahead = next(news, None)
+        with closing(_lines_of(first, decode)) as lines:
+            for entry, line in lines:
+                while ahead is not None and ahead[0].key < entry.key:
+                    yield make(*ahead)
+                    ahead = next(news, None)
+                if entry.key not in latest:
+                    yield make(entry, line)
+        while ahead is not None:
+            yield make(*ahead)
+            ahead = next(news, None)
+
+    def files(self, part: Part, kind: type[FileState | FileContent]) -> list[Any]:
+        """Key, status and files of each entry, in any order: several times as fast as :meth:`entries`.
+
+        Parameters
+        ----------
+        part
+            Its sources or its outputs: the attribute under which the files are found.
+        kind
+            What to know of each file.
+
+        Raises
+        ------
+        DamagedManifestError
+            A line is no entry.
+        """
+        decode = _DECODE_LINES[part, kind]
+        with self._unless_superseded():
+            first, *later = [_decoded(path, decode) for path in self.paths]
+        _overlay(first, {entry.key: entry for entries in later for entry in entries})
+        return first
+
+    def entries_of(self, keys: Collection[str]) -> list[Entry]:
+        """Entries of some keys, in key order; of a key that has none there is none.
+
+        Few are looked up, each in some dozen looks at a file; for many of them all lines are gone through.
+
+        Raises
+        ------
+        DamagedManifestError
+            A line is no entry.
+        """
+        found: dict[str, Entry] = {}
+        with self._unless_superseded():
+            for file, path in zip(self.record.files, self.paths, strict=True):
+                found |= _some(keys, file, path)
+        return [found[key] for key in sorted(found) if not found[key].is_deleted]
 
     def verify(self) -> None:
-        """Raise ManifestError where the file of entries does not equal the size and digest in the record."""
+        """Raise DamagedManifestError where a file of entries does not equal its size and digest in the record."""
+        with self._unless_superseded():
+            for file, path in zip(self.record.files, self.paths, strict=True):
+                try:
+                    digest, state = local.digest_of(path)
+                except OSError as error:
+                    raise unreadable(path, error) from error
+                if (state.st_size, digest) != (file.size, file.digest):
+                    raise _damaged(path, "it does not equal the digest in its record")
+
+    @contextlib.contextmanager
+    def _unless_superseded(self) -> Iterator[None]:
+        """What is missing because a run has published since, and keeps no more generations, is not damaged."""
         try:
-            digest, state = local.digest_of(self.path)
-        except OSError as error:
-            raise _unreadable(self.path, error) from error
-        if (state.st_size, digest) != (self.record.entries["size"], self.record.entries["digest"]):
-            raise self._damaged("it does not equal the digest in its record")
+            yield
+        except DamagedManifestError as error:
+            numbers = generations_in(self.directory)
+            if self.record.generation in numbers or not numbers:
+                raise
+            raise BusyError(
+                f"{self.directory!r} was brought up to date meanwhile, and generation {self.record.generation} of it "
+                "is not kept any more. Look again."
+            ) from error
 
     def same_as(self, other: Manifest) -> bool:
         """Whether two runs gave the same answer.
 
         Compared is everything but ``started``, ``seconds``, ``worker`` and ``attempts`` of the entries, run id,
         engine, workers, boot id, start and end of the record, and times of change (with the digests that contain
-        them), which differ between any two runs.
+        them), which differ between any two runs. How many generations led there does not count.
         """
         if _comparable_record(self.record) != _comparable_record(other.record):
             return False
@@ -424,22 +235,117 @@ class Manifest:
             return all(one == two for one, two in pairs)
 
 
-_ADVICE = "Remove the directory and run the task again."
+def _lines_of(path: str, decode: Callable[[bytes], Any]) -> Generator[tuple[Any, bytes], None, None]:
+    """Each line of a file of entries, decoded and as it is."""
+    previous = ""
+    with _opened(path) as file:
+        for number, line in enumerate(file, 1):
+            if len(line) > _LINE_LIMIT_BYTES:
+                raise _damaged(path, f"line {number} is longer than {_LINE_LIMIT_BYTES} bytes")
+            try:
+                entry = decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise _damaged(path, f"line {number} is no entry: {error}") from error
+            if entry.key <= previous:
+                raise _damaged(path, f"line {number} repeats a key or is out of order: {entry.key!r}")
+            previous = entry.key
+            yield entry, line
 
 
-_GONE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
+@contextlib.contextmanager
+def _mapped(path: str) -> Iterator[bytes | mmap.mmap]:
+    try:
+        content = system.map_file(path)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    try:
+        yield content
+    finally:
+        if isinstance(content, mmap.mmap):
+            content.close()
 
 
-def _unreadable(path: str, error: OSError) -> ManifestError:
-    """A part that is gone asks for a new run; a disk or a right that is missing for now does not."""
-    if error.errno in _GONE:
-        return ManifestError(f"The manifest {path!r} is incomplete: {error}. {_ADVICE}")
-    return ManifestError(f"The manifest {path!r} cannot be read: {error}. Mend the disk or the rights, then run again.")
+def _find_line(content: bytes | mmap.mmap, key: str, path: str) -> bytes | None:
+    """The line of a key in a file of entries that are in key order, or None."""
+    low, high = 0, len(content)
+    while low < high:
+        begin = content.rfind(b"\n", low, (low + high) // 2) + 1 or low
+        end = content.find(b"\n", begin)
+        line = content[begin : end if end >= 0 else high]
+        try:
+            there = _decode_key(line).key
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise _damaged(path, f"a line is no entry: {error}") from error
+        if there == key:
+            return line
+        if there < key:
+            low = begin + len(line) + 1
+        else:
+            high = begin
+    return None
+
+
+def _some(keys: Collection[str], file: EntriesFile, path: str) -> dict[str, Entry]:
+    """Entries of some keys in one file."""
+    if len(keys) * _LOOKS > file.lines:
+        return {entry.key: entry for entry, _ in _lines_of(path, decode_entry) if entry.key in keys}
+    with _mapped(path) as content:
+        lines = ((key, _find_line(content, key, path)) for key in keys)
+        return {key: decode_entry(line) for key, line in lines if line is not None}
+
+
+def _opened(path: str) -> IO[bytes]:
+    try:
+        return system.read_file(path)
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _decoded(path: str, decode: Callable[[Any], list[Any]]) -> list[Any]:
+    """Entries of a file, decoded some thousands at a time."""
+    entries: list[Any] = []
+    with _mapped(path) as content, memoryview(content) as view:
+        begin = 0
+        while begin < len(content):
+            end = content.find(b"\n", min(begin + _BLOCK_BYTES, len(content) - 1)) + 1 or len(content)
+            try:
+                with view[begin:end] as block:
+                    entries += decode(block)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise _damaged(path, f"a line is no entry: {error}") from error
+            begin = end
+    return entries
+
+
+def _overlay(entries: list[Any], latest: Mapping[str, Any]) -> None:
+    """Put later entries in the places of those of the same keys, which are in key order, and the rest at the end."""
+    new, doomed = [], []
+    end = len(entries)
+    for key, entry in latest.items():
+        place = bisect.bisect_left(entries, key, 0, end, key=_key)
+        if place == end or entries[place].key != key:
+            new.append(entry)
+        elif entry.status == "deleted":
+            doomed.append(place)
+        else:
+            entries[place] = entry
+    for place in sorted(doomed, reverse=True):
+        del entries[place]
+    entries += [entry for entry in new if entry.status != "deleted"]
+
+
+def _damaged(path: str, what: str) -> DamagedManifestError:
+    return DamagedManifestError(f"The manifest {path!r} is damaged: {what}. {ADVICE}")
+
+
+_OF_THE_RUN = ("seconds", "run_id", "engine", "workers", "boot_id", "start", "end")
+_OF_THE_TIMES = ("checksum", "outputs_state", "base", "entries")
+_OF_THE_WAY = ("generation", "parent")
 
 
 def _comparable_record(record: Record) -> dict[str, Any]:
     fields = msgspec.structs.asdict(record)
-    for name in ("run_id", "engine", "workers", "boot_id", "start", "end", "checksum", "outputs_state", "entries"):
+    for name in (*_OF_THE_RUN, *_OF_THE_TIMES, *_OF_THE_WAY):
         del fields[name]
     fields["inputs"] = {
         root: (state.kind, state.count, state.state if state.kind != "raw" else "")
@@ -451,7 +357,7 @@ def _comparable_record(record: Record) -> dict[str, Any]:
 def _comparable_entry(entry: Entry) -> Entry:
     return msgspec.structs.replace(
         entry,
-        sources=tuple(msgspec.structs.replace(source, mtime_ns=0) for source in entry.sources),
+        sources=tuple(_comparable_source(source, entry) for source in entry.sources),
         outputs=tuple(msgspec.structs.replace(output, mtime_ns=0) for output in entry.outputs),
         attempts=0,
         seconds=0.0,
@@ -460,7 +366,12 @@ def _comparable_entry(entry: Entry) -> Entry:
     )
 
 
-def read_manifest(directory: str, *, verify: bool = True) -> Manifest | None:
+def _comparable_source(source: Source, entry: Entry) -> Source:
+    """Of a file that was skipped, the digest is known only where the file was young."""
+    return msgspec.structs.replace(source, mtime_ns=0, digest=None if entry.status == "skipped" else source.digest)
+
+
+def read_manifest(directory: str, *, verify: bool = True, newest: bool = False) -> Manifest | None:
     """Manifest of the generation that is fully applied in a directory; None where nothing was published.
 
     Parameters
@@ -468,37 +379,68 @@ def read_manifest(directory: str, *, verify: bool = True) -> Manifest | None:
     directory
         Where a DirectoryTask publishes.
     verify
-        Compare the file of entries with its digest in the record (20 ms for 100,000 entries).
+        Compare the files of entries with their digests in the record (20 ms for 100,000 entries).
+    newest
+        That of the generation that was committed last, be it that its files are not all in their places yet.
 
     Raises
     ------
+    DamagedManifestError
+        There is a manifest, but a part of it is missing or damaged.
     ManifestError
-        There is a manifest, but a part of it is missing, damaged, or of a later format.
+        It cannot be read, or is of a later format.
+    BusyError
+        Runs publish so often that no generation lasts.
     """
-    folder = os.path.join(directory, FOLDER)
-    try:
-        current = _decode_current(local.read_whole(os.path.join(folder, CURRENT), _RECORD_LIMIT_BYTES))
-        name = generation_name(current.generation) + ".json"
-        text = local.read_whole(os.path.join(folder, name), _RECORD_LIMIT_BYTES)
-        version = _decode_version(text).format_version
-        record = _decode_record(text) if version <= FORMAT_VERSION else None
-    except OSError as error:
-        if not local.exists(folder):
+    for is_last in (*[False] * _TRIES, True):
+        record = read_current(directory)
+        if record is None:
             return None
-        raise _unreadable(folder, error) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise ManifestError(f"The manifest in {folder!r} is damaged: {error}. {_ADVICE}") from error
-    if record is None:
-        raise ManifestError(
-            f"The manifest in {folder!r} has format {version}; this version of luisy_dir knows formats "
-            f"up to {FORMAT_VERSION}. Install a later version."
-        )
-    if not record.checksum == current.checksum == _checksum(record):
-        raise ManifestError(f"The record in {folder!r} does not equal its checksum. {_ADVICE}")
+        try:
+            return _manifest_of(directory, record, verify=verify, newest=newest)
+        except BusyError:  # a run has published since, and has forgotten this generation
+            if is_last:
+                raise
+    return None
+
+
+def _manifest_of(directory: str, record: Record, *, verify: bool, newest: bool) -> Manifest:
+    last = max(generations_in(directory), default=0)
+    if newest and last > record.generation:
+        record = read_record(directory, last)
     manifest = Manifest(directory, record)
     if verify:
         manifest.verify()
     return manifest
+
+
+def salvaged(directory: str) -> list[Entry]:
+    """Entries of a directory whose manifest is damaged, as far as they can be read, with the outputs that are ours.
+
+    An output counts as ours where a file of that path, size and time of change lies in the directory.
+    """
+    folder = os.path.join(directory, FOLDER)
+    found: dict[str, Entry] = {}
+    for name in local.names_in(folder):
+        if name.endswith(".jsonl"):
+            with _opened(os.path.join(folder, name)) as file:
+                for line in file:
+                    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+                        entry = decode_entry(line)
+                        found[entry.key] = msgspec.structs.replace(
+                            entry, outputs=tuple(output for output in entry.outputs if _is_there(directory, output))
+                        )
+    return list(found.values())
+
+
+def _is_there(directory: str, output: OutputFile) -> bool:
+    if output.path.startswith(("/", ".")) or "/." in output.path:
+        return False
+    try:
+        state = system.lstat(os.path.join(directory, output.path))
+    except (OSError, ValueError):
+        return False
+    return (state.st_size, state.st_mtime_ns) == (output.size, output.mtime_ns)
 
 
 def published_below(folder: str) -> Iterator[str]:
@@ -531,7 +473,7 @@ def published_items(manifest: Manifest, suffix: str, *, root: str = "", seed: in
     """
     folders = {root: manifest.directory}
     items = [
-        Item(_key_of_output(output.path, suffix), (_as_source(output, root),), folders, seed)
+        Item(key_of_output(output.path, suffix), (as_source(output, root),), folders, seed)
         for entry in manifest.entries()
         for output in entry.outputs
     ]
@@ -539,9 +481,11 @@ def published_items(manifest: Manifest, suffix: str, *, root: str = "", seed: in
     return iter(items)
 
 
-def _key_of_output(path: str, suffix: str) -> str:
+def key_of_output(path: str, suffix: str) -> str:
+    """Key of a published file for the consumers of its directory."""
     return path.removesuffix(suffix) if path.endswith(suffix) else os.path.splitext(path)[0]
 
 
-def _as_source(output: OutputFile, root: str) -> Source:
+def as_source(output: OutputFile, root: str) -> Source:
+    """A published file as a source for its directory's consumers."""
     return Source(root, output.path, output.size, output.mtime_ns, output.digest)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from operator import attrgetter
 from typing import NamedTuple
 
+import msgspec
+
+from luisy_dir.entry import Entry
 from luisy_dir.item import RACY_NS, Item, Source
-from luisy_dir.manifest import Entry
 
 _EXAMPLES = 3
+_SHORTEST_WORTH_TELLING = timedelta(seconds=1)
 
 
 class Reason(StrEnum):
@@ -45,12 +51,40 @@ class PlanRow(NamedTuple):
     reason
         Why it would be processed, or left alone.
     item
-        The item as it is now; None where its source is gone.
+        The item as it is now; None where its source is gone, or where nothing is to be done about it.
+    entry
+        What became of it before; None where it is new, or where nothing is to be done about it.
     """
 
     key: str
     reason: Reason
-    item: Item | None
+    item: Item | None = None
+    entry: Entry | None = None
+
+
+class Keys:
+    """Keys that are looked up only where somebody wants to see them.
+
+    Parameters
+    ----------
+    count
+        Their number.
+    load
+        Finds them, in any order.
+    """
+
+    def __init__(self, count: int = 0, load: Callable[[], Iterable[str]] = tuple) -> None:
+        self._count = count
+        self._load = load
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, key: object) -> bool:
+        return key in set(self._load())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._load()))
 
 
 @dataclass(frozen=True)
@@ -59,45 +93,128 @@ class Plan:
 
     Parameters
     ----------
-    rows
-        One for every key, in key order.
+    changes
+        One row for every key that is not unchanged, in key order.
+    unchanged
+        The keys that are.
+    mean_seconds
+        What an item took on average, as far as it was recorded; None where nothing was.
+    workers
+        How many items would be processed at the same time.
+    is_pending
+        A run that ended without a word has published a generation, and its files are not all in their places yet.
+    is_pinned
+        Somebody has gone back to this generation: a run leaves it alone until it is released.
+    start
+        When the inputs were looked at, in UTC.
 
     Examples
     --------
-    >>> print(Plan([PlanRow("a", Reason.NEW, None), PlanRow("b", Reason.NEW, None)]))
+    >>> print(Plan([PlanRow("a", Reason.NEW), PlanRow("b", Reason.NEW)]))
     2 items: 2 new
       new: 'a', 'b'
     """
 
-    rows: list[PlanRow] = field(repr=False)
+    changes: list[PlanRow] = field(repr=False)
+    unchanged: Collection[str] = field(default=(), repr=False)
+    mean_seconds: float | None = None
+    workers: int = 1
+    is_pending: bool = False
+    is_pinned: bool = False
+    start: datetime = field(default_factory=lambda: datetime.now(UTC), repr=False)
+
+    @property
+    def rows(self) -> list[PlanRow]:
+        """One for every key, in key order."""
+        unchanged = (PlanRow(key, Reason.UNCHANGED) for key in self.unchanged)
+        return list(heapq.merge(self.changes, unchanged, key=attrgetter("key")))
 
     @property
     def counts(self) -> dict[str, int]:
         """Number of items by reason, the most frequent first."""
-        return {reason.value: count for reason, count in Counter(row.reason for row in self.rows).most_common()}
+        counts = Counter(row.reason for row in self.changes)
+        counts[Reason.UNCHANGED] += len(self.unchanged)
+        return {reason.value: count for reason, count in counts.most_common() if count}
 
     @property
     def is_complete(self) -> bool:
         """Whether the published directory equals its inputs, code and parameters."""
-        return all(row.reason in _HARMLESS for row in self.rows)
+        return not self.is_pending and (self.is_pinned or all(row.reason in _HARMLESS for row in self.changes))
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether a run would find nothing to do: no item to process, and no output to remove."""
+        return not self.is_pending and all(row.reason in {Reason.TOUCHED, Reason.UNCHANGED} for row in self.changes)
 
     @property
     def todo(self) -> Iterator[Item]:
         """The items that would be processed, in key order."""
-        return (row.item for row in self.rows if row.item is not None and row.reason not in _AT_REST)
+        return (row.item for row in self._to_do() if row.item is not None)
+
+    def _to_do(self) -> Iterator[PlanRow]:
+        return (row for row in self.changes if row.item is not None and row.reason not in _AT_REST)
+
+    def expected_paths(self, suffix: str) -> list[str]:
+        """Relative paths that the outputs of the items to be processed are expected to have: as before, else by key."""
+        return [
+            path
+            for row in self._to_do()
+            for path in ([row.key + suffix] if row.entry is None else [output.path for output in row.entry.outputs])
+        ]
+
+    def superseded(self) -> list[Entry]:
+        """Entries that no longer count after a run: of items that are processed, gone or only touched."""
+        return [row.entry for row in self.changes if row.entry is not None and row.reason != Reason.UNCHANGED]
+
+    def touched(self) -> Iterator[Entry]:
+        """Entries of the items that were only touched, with their sources as they are now."""
+        for row in self.changes:
+            if row.reason == Reason.TOUCHED and row.item is not None and row.entry is not None:
+                pairs = zip(row.item.sources, row.entry.sources, strict=True)
+                sources = [msgspec.structs.replace(now, digest=then.digest) for now, then in pairs]
+                yield msgspec.structs.replace(row.entry, sources=tuple(sources))
+
+    @property
+    def item_count(self) -> int:
+        """Number of items that there are now, processed or not."""
+        return len(self.unchanged) + sum(row.reason != Reason.DELETED for row in self.changes)
+
+    @property
+    def estimated_seconds(self) -> float | None:
+        """How long processing would take, from what was recorded; None where nothing was.
+
+        An item that was processed before counts as it took then, a new one as much as one takes on average.
+        """
+        if self.mean_seconds is None:
+            return None
+        seconds = sum(row.entry.seconds if row.entry is not None else self.mean_seconds for row in self._to_do())
+        return seconds / self.workers
 
     def examples(self, reason: str) -> list[str]:
         """Keys of the first items with that reason."""
-        return [row.key for row in self.rows if row.reason == reason][:_EXAMPLES]
+        if reason == Reason.UNCHANGED:
+            return [row.key for row in self.rows if row.reason == reason][:_EXAMPLES]
+        return [row.key for row in self.changes if row.reason == reason][:_EXAMPLES]
 
     def __str__(self) -> str:
-        counts = ", ".join(f"{count} {reason}" for reason, count in self.counts.items())
-        lines = [f"{len(self.rows)} items: {counts or 'nothing to do'}"]
-        for reason, count in self.counts.items():
+        counts = self.counts
+        told = ", ".join(f"{count} {reason}" for reason, count in counts.items())
+        lines = [f"{sum(counts.values())} items: {told or 'nothing to do'}{self._told_time()}"]
+        for reason, count in counts.items():
             if reason != Reason.UNCHANGED:
                 more = " …" if count > _EXAMPLES else ""
                 lines.append(f"  {reason}: {', '.join(map(repr, self.examples(reason)))}{more}")
+        if self.is_pinned:
+            lines.append("  This generation is pinned: a run leaves it alone until it is released.")
+        if self.is_pending:
+            lines.append("  A run was ended while it published: the next one finishes that first.")
         return "\n".join(lines)
+
+    def _told_time(self) -> str:
+        time = timedelta(seconds=round(self.estimated_seconds or 0))
+        if time < _SHORTEST_WORTH_TELLING:
+            return ""
+        return f"; about {time} with {self.workers} workers" if self.workers > 1 else f"; about {time}"
 
 
 def plan_first_build(items: Iterable[Item]) -> Plan:
@@ -114,7 +231,7 @@ def plan_update(
     digest_of: Callable[[str], str],
     output_path: Callable[[str], str],
     distrust: Collection[str] = (),
-) -> Plan:
+) -> list[PlanRow]:
     """Compare the items of now with the entries of a published generation.
 
     Parameters
@@ -134,6 +251,11 @@ def plan_update(
         Absolute path for the relative path of an output.
     distrust
         Compare digests even where size and mtime are as recorded: of ``sources``, of ``outputs``.
+
+    Returns
+    -------
+    list of PlanRow
+        One for every key, in key order.
     """
 
     def reason(item: Item, entry: Entry) -> Reason:
@@ -142,6 +264,8 @@ def plan_update(
         of_sources = _compare_sources(item, entry, digest_of, is_distrusted="sources" in distrust)
         if of_sources == Reason.CHANGED:
             return of_sources
+        if entry.status == "output missing":
+            return Reason.OUTPUT_MISSING
         if entry.status == "failed":
             return Reason.FAILED_BEFORE
         if outputs is None:
@@ -157,10 +281,35 @@ def plan_update(
             assert item is not None  # noqa: S101 - one of the two is there
             rows.append(PlanRow(item.key, Reason.NEW, item))
         elif item is None:
-            rows.append(PlanRow(entry.key, Reason.DELETED, None))
+            rows.append(PlanRow(entry.key, Reason.DELETED, None, entry))
         else:
-            rows.append(PlanRow(item.key, reason(item, entry), item))
-    return Plan(rows)
+            rows.append(PlanRow(item.key, reason(item, entry), item, entry))
+    return rows
+
+
+def deletions(plan: Plan, roots: Collection[str]) -> int:
+    """How many items that were written have lost a file of some of the folders that they were read from.
+
+    Parameters
+    ----------
+    plan
+        What a run would do.
+    roots
+        Names of the folders.
+    """
+    return sum(
+        row.entry is not None and row.entry.status == "written" and not _lost(row).isdisjoint(roots)
+        for row in plan.changes
+    )
+
+
+def _lost(row: PlanRow) -> set[str]:
+    """Names of the folders that an item has no file of any more; a folder with another name by now is not lost."""
+    sources = row.entry.sources if row.entry is not None else ()
+    there = row.item.sources if row.item is not None else ()
+    if len(there) == len(sources) or (row.item is None and row.reason != Reason.DELETED):
+        return set()
+    return {source.root for source in sources} - {source.root for source in there}
 
 
 def _merged(items: Iterable[Item], entries: Iterable[Entry]) -> Iterator[tuple[Item | None, Entry | None]]:

@@ -35,6 +35,17 @@ class Policy:
 
     def allowed(self, total: int) -> int:
         """How many of ``total`` items may fail."""
-        if isinstance(self.max_errors, float):
-            return int(Fraction(repr(self.max_errors)) * total)  # 0.29 * 100 is 28.999999999999996
-        return int(self.max_errors)
+        return share_of(self.max_errors, total)
+
+
+def share_of(limit: float, total: int) -> int:
+    """How many of ``total`` a limit allows: a fraction where it is a float, else a count.
+
+    Examples
+    --------
+    >>> share_of(0.5, 5), share_of(3, 5)
+    (2, 3)
+    """
+    if isinstance(limit, float):
+        return int(Fraction(repr(limit)) * total)  # 0.29 * 100 is 28.999999999999996
+    return int(limit)

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, Self, get_args
 
 from tqdm import tqdm
 
-from luisy_dir.manifest import Entry, Status
+from luisy_dir.entry import Entry, Verdict
 
 logger = logging.getLogger("luigi-interface.luisy_dir")
 
@@ -41,7 +41,7 @@ class Progress:
         self._name = name
         self._total = total
         self._on_news = on_news
-        self._counts = Counter(dict.fromkeys(get_args(Status), 0))  # another thread may look at any time
+        self._counts = Counter(dict.fromkeys(get_args(Verdict), 0))  # another thread may look at any time
         self._failure = ""
         self._began = time.monotonic()
         self._next_line = self._began + _LINE_SECONDS

@@ -8,9 +8,9 @@ from concurrent.futures import BrokenExecutor, Executor
 from contextlib import closing
 
 from luisy_dir.engines.mapping import give_up_soon, map_unordered, unpack_error
+from luisy_dir.entry import Entry
 from luisy_dir.errors import ItemsFailedError, LuisyDirError, StorageError, WorkerDiedError
 from luisy_dir.item import Item, encode_item
-from luisy_dir.manifest import Entry
 from luisy_dir.plan import Plan
 from luisy_dir.policy import Policy
 from luisy_dir.step import Step, StepInWorker
@@ -63,7 +63,7 @@ def run(
         The disk is full, or failed.
     """
     items = _largest_first(list(plan.todo))
-    budget = _Budget(policy.allowed(len(items)), len(items))
+    budget = _Budget(policy.allowed(plan.item_count), len(items))
     at_work = StepInWorker(step, transaction.run)
     encoded = map(encode_item, items)
     with closing(at_work), closing(map_unordered(executor, at_work, encoded, workers=workers)) as outcomes:

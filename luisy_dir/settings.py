@@ -77,6 +77,13 @@ def _max_errors(text: str) -> float:
     return Policy(float(text) if "." in text or "e" in text.lower() else int(text)).max_errors
 
 
+def _truth(text: str) -> bool:
+    values = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in values:
+        raise ValueError(text)
+    return values[text.lower()]
+
+
 SETTINGS = {
     setting.name: setting
     for setting in (
@@ -110,6 +117,21 @@ SETTINGS = {
             "whether complete() looks at every output's size and time of change (stat), reads it (deep), or neither",
         ),
         Setting(
+            "max_deleted",
+            "0.5",
+            _max_errors,
+            "a count, or a fraction such as 0.5",
+            "raw files that may be gone at once; more are taken for a disk that is not mounted",
+        ),
+        Setting("keep_generations", "3", _at_least(1), "a number from 1", "generations that are kept to go back to"),
+        Setting(
+            "retry_failed",
+            "false",
+            _truth,
+            "true, false",
+            "whether a directory with items that failed counts as incomplete, once in an invocation",
+        ),
+        Setting(
             "on_empty",
             "error",
             _choice("error", "allow"),
@@ -131,6 +153,9 @@ class luisy_dir(luigi.Config):  # noqa: N801 - Luigi makes the section and the f
     seed = luigi.Parameter(default="", description=SETTINGS["seed"].description)
     freshness = luigi.Parameter(default="", description=SETTINGS["freshness"].description)
     check_outputs = luigi.Parameter(default="", description=SETTINGS["check_outputs"].description)
+    max_deleted = luigi.Parameter(default="", description=SETTINGS["max_deleted"].description)
+    keep_generations = luigi.Parameter(default="", description=SETTINGS["keep_generations"].description)
+    retry_failed = luigi.BoolParameter(default=False, description=SETTINGS["retry_failed"].description)
     on_empty = luigi.Parameter(default="", description=SETTINGS["on_empty"].description)
 
 
@@ -197,8 +222,8 @@ def _flag(name: str) -> str | None:
     parser = CmdlineParser.get_instance()
     if parser is None:
         return _inherited_flags.get(name)
-    value: str | None = getattr(parser.known_args, f"{_SECTION}_{name}", None)
-    return value
+    value = getattr(parser.known_args, f"{_SECTION}_{name}", None)
+    return str(value) if value else None  # a flag without a value that was not given is False
 
 
 def process_state() -> dict[str, str]:

@@ -15,6 +15,7 @@ from luisy_dir.storage import local, system
 
 RUN = "run-"
 BAD = "bad-"
+_SUFFIX = ".staging"
 _LONGEST_STAGED_NAME_BYTES = 246  # a name has at most 255 bytes, and ours adds nine
 
 
@@ -29,7 +30,22 @@ def staging_of(path: str) -> str:
     parent, name = os.path.split(path)
     if len(os.fsencode(name)) > _LONGEST_STAGED_NAME_BYTES:
         name = xxhash.xxh3_128_hexdigest(os.fsencode(name))
-    return os.path.join(parent, f".{name}.staging")
+    return os.path.join(parent, f".{name}{_SUFFIX}")
+
+
+def path_of_staging(staging: str) -> str | None:
+    """What is published out of a staging; None where a path is none, or where only a digest of the name stands in it.
+
+    Examples
+    --------
+    >>> path_of_staging("data/interim/.ToNumpy.staging")
+    'data/interim/ToNumpy'
+    """
+    folder, name = os.path.split(staging)
+    if not (name.startswith(".") and name.endswith(_SUFFIX)):
+        return None
+    path = os.path.join(folder, name[1 : -len(_SUFFIX)])
+    return path if staging_of(path) == staging else None
 
 
 def lock_of(staging: str) -> local.Lock:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from luisy_dir.engines.event_loop import Cancelled, NoEventLoopError, drained, has_event_loop, resolved
 from luisy_dir.engines.mapping import message_of, pack_error
+from luisy_dir.entry import Entry, Failure, OutputFile, Status, clean_meta, encode_entry
 from luisy_dir.errors import (
     DefinitionError,
     InputChangedError,
@@ -30,7 +31,7 @@ from luisy_dir.errors import (
 )
 from luisy_dir.formats import Format, registered_formats, write_npy
 from luisy_dir.item import RACY_NS, Item, Source, check_key, decode_item
-from luisy_dir.manifest import Entry, Failure, Journal, OutputFile, Status, clean_meta, encode_entry
+from luisy_dir.journal import Journal
 from luisy_dir.storage import local, system
 
 _TRIES_OF_UNSTABLE_INPUT = 3
@@ -41,7 +42,10 @@ _LONGEST_TRACEBACK = 8_000
 # Errors of the disk, not of the item: the next item would fare no better.
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 _DISK_ADVICE = "Nothing was published. Make room, mend the disk, or see who removed the staging; then run again."
-_MEND = "Remove the directory that it lies in (output().remove()) and run its task again, then this one."
+_MEND = (
+    "Run the task that makes it again, then this one; 'luisy-dir verify --deep --repair' finds what size and time of "
+    "change do not show."
+)
 _OWN_CODE = os.path.dirname(__file__) + os.sep
 
 
@@ -427,7 +431,7 @@ def _read_raw(read: Callable[[str], Any], path: str, source: Source) -> tuple[An
                 raise _Gone from None
             raise
         if data is None:  # not ours: do not read it a second time for a digest that nobody needs
-            return None, source
+            return None, Source(source.root, source.path, source.size, source.mtime_ns, before[0], source.encoded)
         after = digest, size, mtime_ns = _digest_of_raw(path)
         if after[1:] == before[1:] and before[0] in {None, digest}:
             return data, Source(source.root, source.path, size, mtime_ns, digest, source.encoded)
@@ -443,12 +447,14 @@ def _read_published(read: Callable[[str], Any], path: str, source: Source) -> tu
     try:
         state = system.stat(path)
     except FileNotFoundError as error:
-        what = f"{path!r} is in a manifest, but no longer there: somebody removed it."
+        what = f"{path!r} is in a manifest, but no longer there: somebody removed it, or its task has run since."
         raise InputChangedError(f"{what} {_MEND}") from error
-    size, mtime_ns = state.st_size, state.st_mtime_ns
-    if (size, mtime_ns) != (source.size, source.mtime_ns) and local.digest_of(path)[0] != source.digest:
-        raise InputChangedError(f"{path!r} no longer equals its manifest: somebody changed it by hand. {_MEND}")
-    return resolved(read(path)), Source(source.root, source.path, size, mtime_ns, source.digest, source.encoded)
+    data = resolved(read(path))
+    if state.st_size != source.size or local.digest_of(path)[0] != source.digest:
+        what = f"{path!r} no longer equals its manifest: somebody changed it, or its task has run since."
+        raise InputChangedError(f"{what} {_MEND}")
+    seen = Source(source.root, source.path, state.st_size, state.st_mtime_ns, source.digest, source.encoded)
+    return data, seen
 
 
 def _digest_of_raw(path: str) -> tuple[str, int, int]:

@@ -1,39 +1,53 @@
-"""A transaction: fills a staging and then commits, or leaves nothing visible."""
+"""A transaction: fills a staging and then commits a generation, or leaves nothing visible."""
 
 from __future__ import annotations
 
 import contextlib
+import heapq
+import logging
 import os
 import uuid
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 from types import TracebackType
 from typing import Any, Self
 
 import xxhash
 
-from luisy_dir.errors import ForeignDirectoryError, KeyCollisionError, StaleDirectoryError, StorageError
-from luisy_dir.fingerprint import ContentSum, StateSum
-from luisy_dir.manifest import (
+from luisy_dir.entry import Entry, decode_entry, encode_entry
+from luisy_dir.errors import BusyError, DamagedManifestError, KeyCollisionError, StorageError
+from luisy_dir.journal import read_journals
+from luisy_dir.manifest import Manifest
+from luisy_dir.place import Room, check_place, foreign
+from luisy_dir.record import (
     CURRENT,
     FOLDER,
     FORMAT_VERSION,
-    Entry,
+    EntriesFile,
     InputState,
     Record,
-    decode_entry,
+    current_generation,
     encode_current,
     encode_record,
     generation_name,
-    read_journals,
+    numbers_of,
+    read_current,
 )
-from luisy_dir.staging import BAD, RUN, lock_of, remove_abandoned, staging_of
+from luisy_dir.rollforward import Changes, changes_of, folders_above, forget, recover, roll_forward
+from luisy_dir.staging import BAD, RUN, lock_of, make_folder, staging_of
 from luisy_dir.storage import local, system
+from luisy_dir.totals import Totals
+
+logger = logging.getLogger("luigi-interface.luisy_dir")
 
 DURABILITIES = ("none", "commit", "item")
+DEFAULT_KEEP = 3
 _BUFFER_BYTES = 1 << 20
+_FEW_FILES = 64
+_MOST_FILES = 16
+LARGEST_SHARE = 0.1  # of the first file: a generation with more changed entries than that gets a file of all
 
 
 @dataclass(frozen=True)
@@ -53,6 +67,8 @@ class Facts:
         up from the entries.
     raw_roots
         Names of the raw folders.
+    is_pinned
+        The generation stays complete, whatever becomes of its inputs.
     """
 
     task: str
@@ -64,102 +80,98 @@ class Facts:
     workers: int
     inputs: Mapping[str, InputState]
     raw_roots: tuple[str, ...]
-
-
-def check_place(directory: str) -> None:
-    """Raise ForeignDirectoryError where something that is not ours lies at ``directory``."""
-    if os.path.islink(directory):
-        raise _foreign(directory, "is a symlink")
-    parent = os.path.dirname(directory)
-    while parent != os.path.dirname(parent):
-        if local.exists(os.path.join(parent, FOLDER)):
-            raise _foreign(directory, f"lies in {parent!r}, which another task has published")
-        parent = os.path.dirname(parent)
-    if not local.exists(directory) or local.exists(os.path.join(directory, FOLDER)):
-        return
-    if not os.path.isdir(directory):
-        raise _foreign(directory, "is a file")
-    raise _foreign(directory, "is a directory without a manifest" if os.listdir(directory) else "is an empty directory")
-
-
-def _foreign(directory: str, what: str) -> ForeignDirectoryError:
-    return ForeignDirectoryError(
-        f"The result cannot be published as {directory!r}: that {what}, and luisy_dir does not replace what it did not "
-        "make. Move it away, or give the task another folder."
-    )
-
-
-class _Totals:
-    """What a record says of its entries, gathered as they come in."""
-
-    def __init__(self) -> None:
-        self.counts = dict.fromkeys(("written", "skipped", "rejected", "failed"), 0)
-        self.outputs = StateSum()
-        self.contents = ContentSum()
-        self.names = 0
-        self._sources: defaultdict[str, StateSum] = defaultdict(StateSum)
-
-    def add(self, entry: Entry) -> None:
-        self.counts[entry.status] += 1
-        for output in entry.outputs:
-            self.outputs.add(output.path, output.size, output.mtime_ns)
-            self.contents.add(output.path, output.digest)
-            self.names += hash(output.path)
-        for source in entry.sources:
-            self._sources[source.root].add(source.path, source.size, source.mtime_ns)
-
-    def state_of(self, raw_root: str) -> InputState:
-        total = self._sources[raw_root]
-        return InputState("raw", total.hexdigest(), total.count, total.newest_mtime_ns)
+    is_pinned: bool = False
 
 
 class Transaction:
-    """Fills a staging beside a directory and publishes it in one act.
+    """Fills a staging beside a directory and publishes it as a generation.
 
-    Use it as a context manager. Whatever ends the block without :meth:`commit`, nothing is visible afterwards; the
+    Use it as a context manager. Whatever ends the block without :meth:`commit`, readers see what they saw before; the
     entries that were collected stay in the staging, for the report and the next run. Workers must have been drained
     before the block ends.
+
+    A first generation becomes visible as a whole, in one rename. A later one is committed when its record is there, and
+    its files are then renamed to their places one by one; CURRENT names it last.
 
     Parameters
     ----------
     directory
-        Absolute path of the directory to publish; nothing may lie there yet.
+        Absolute path of the directory to publish.
     fingerprint
         Of the task; names the run's directory.
     durability
         ``none``, ``commit`` (a power cut leaves the old state or the new, whole) or ``item``.
+    base
+        The generation that is superseded; None where nothing was published yet, or where its manifest is damaged.
+    is_damaged
+        Something was published whose manifest is damaged: everything is made anew in its place.
+    keep
+        How many generations are kept.
+    start
+        When the inputs were looked at, in UTC.
 
     Raises
     ------
     ForeignDirectoryError
         Something that is not ours lies at ``directory``.
     BusyError
-        Another run works on the same directory.
+        Another run works on the same directory, or has published since ``base``.
     """
 
-    def __init__(self, directory: str, fingerprint: str, *, durability: str = "commit") -> None:
+    def __init__(
+        self,
+        directory: str,
+        fingerprint: str,
+        *,
+        durability: str = "commit",
+        base: Manifest | None = None,
+        is_damaged: bool = False,
+        keep: int = DEFAULT_KEEP,
+        start: datetime | None = None,
+    ) -> None:
         self.directory = directory
         self.staging = staging_of(directory)
         self.run_id = uuid.uuid4().hex
         self.run = os.path.join(self.staging, f"{RUN}{fingerprint[:16]}-{self.run_id}")
         self.files = os.path.join(self.run, "files")
-        self.start = datetime.now(UTC)
+        self.start = start or datetime.now(UTC)
+        self._base = base
+        self._is_damaged = is_damaged
+        self._generation = 1 if base is None else base.record.generation + 1
+        self._keep = keep
         self._lines: dict[str, bytes] = {}
-        self._totals = _Totals()
+        self._totals = Totals()
+        self._staged: list[str] = []
+        self._staged_sum = 0
+        self._has_work = False
         self._durability = durability
         self._lock: local.Lock | None = None
         self._sync: local.BackgroundSync | None = None
         self._is_committed = False
+        self._is_applied = False
+
+    @property
+    def _is_durable(self) -> bool:
+        return self._durability != "none"
+
+    @property
+    def _is_first(self) -> bool:
+        return self._base is None and not self._is_damaged
 
     def __enter__(self) -> Self:
         check_place(self.directory)
         self._lock = lock_of(self.staging)
         try:
-            self._check_unpublished()
-            remove_abandoned(self.staging)
-            system.makedirs(self.files)
-            if self._durability != "none":
-                self._sync = local.BackgroundSync(self.run)
+            with contextlib.suppress(*([DamagedManifestError] if self._is_damaged else [])):
+                recover(self.directory, self.staging, keep=self._keep, sync=self._is_durable)
+            make_folder(self.files)
+            try:
+                self._check_base()  # whoever publishes from here on takes over
+                if self._is_durable:
+                    self._sync = local.BackgroundSync(self.run)
+            except BaseException:
+                local.remove_tree(self.run)
+                raise
         except BaseException:
             self._leave()
             raise
@@ -171,8 +183,9 @@ class Transaction:
         try:
             if self._sync is not None:
                 self._sync.close()
-            if self._is_committed or not self._lines:
-                local.remove_tree(self.run)
+            if self._is_applied or not (self._is_committed or self._has_work):
+                with _told_as_litter(self.run):
+                    local.remove_tree(self.run)
         finally:
             self._leave()
 
@@ -180,13 +193,29 @@ class Transaction:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
-        local.remove_empty(self.staging)
+        with _told_as_litter(self.staging):
+            local.remove_empty(self.staging)
 
-    def _check_unpublished(self) -> None:
-        if local.exists(self.directory):
-            raise StaleDirectoryError(
-                f"{self.directory!r} has been published already. Plan again: there may be nothing left to do."
+    def _check_base(self) -> None:
+        """What was published must still be what the plan was made for."""
+        if self._is_damaged:
+            self._generation = 1 + self._last_number()
+            return
+        current = read_current(self.directory)
+        planned_for = None if self._base is None else self._base.record
+        if (current and current.checksum) != (planned_for and planned_for.checksum):
+            raise BusyError(
+                f"Another run has published {self.directory!r} since this one was planned. Run again: there may be "
+                "nothing left to do."
             )
+
+    def _last_number(self) -> int:
+        """The highest number that ever was given, as far as a damaged manifest tells."""
+        names = local.names_in(os.path.join(self.directory, FOLDER))
+        named = 0
+        with contextlib.suppress(DamagedManifestError):
+            named = current_generation(self.directory) or 0
+        return max(named, *numbers_of(names, ".json"), *numbers_of(names, ".jsonl"))
 
     def collect(self, line: bytes) -> Entry:
         """Take in what became of one item, as a worker has encoded it, and return it decoded.
@@ -196,6 +225,22 @@ class Transaction:
         KeyCollisionError
             There is an entry of that key already.
         """
+        entry = self._take(line)
+        self._has_work = True
+        for output in entry.outputs:
+            self._stage(output.path)
+        return entry
+
+    def _stage(self, path: str) -> None:
+        self._staged_sum += hash(path)
+        if not self._is_first:  # where all entries are new, they say it
+            self._staged.append(path)
+
+    def keep(self, entry: Entry) -> None:
+        """Take in an entry whose outputs lie in the directory already, such as one whose source was only touched."""
+        self._take(encode_entry(entry))
+
+    def _take(self, line: bytes) -> Entry:
         entry = decode_entry(line)
         if entry.key in self._lines:
             raise KeyCollisionError(f"{entry.key!r} was processed twice in one run. Please report this as a bug.")
@@ -203,34 +248,100 @@ class Transaction:
         self._totals.add(entry)
         return entry
 
+    def restore(self, entry: Entry, paths: Mapping[str, str]) -> None:
+        """Take in an entry of an earlier generation.
+
+        Parameters
+        ----------
+        entry
+            The entry.
+        paths
+            Absolute path, on this file system, of each output that is not in its place, by relative path. It gets a
+            second name in the staging.
+        """
+        self._take(encode_entry(entry))
+        for path, kept in paths.items():
+            staged = os.path.join(self.files, path)
+            local.make_folders_below(self.files, os.path.dirname(staged))
+            local.link_or_copy(kept, staged)
+            self._stage(path)
+
     def entries(self) -> Iterator[Entry]:
         """What was collected, in key order."""
         return (decode_entry(self._lines[key]) for key in sorted(self._lines))
 
-    def commit(self, facts: Facts) -> Record:
-        """Bring everything to the disk and give the directory its public name.
+    def check_room(self, paths: Iterable[str], superseded: Iterable[Entry] = (), *, is_guess: bool = False) -> None:
+        """See that outputs can be put where they belong.
+
+        Parameters
+        ----------
+        paths
+            Relative paths of new outputs.
+        superseded
+            Entries whose outputs will be removed or replaced.
+        is_guess
+            The paths are expected, not known: what other items have written is not held against them.
+
+        Raises
+        ------
+        ForeignDirectoryError
+            Something lies there that is neither an output of ours nor superseded.
+        """
+        if not self._is_first:
+            vacated = {output.path for entry in superseded for output in entry.outputs}
+            ours = self._outputs_of_base if is_guess else set
+            Room(self.directory, vacated, ours, is_lenient=self._is_damaged).check(paths)
+
+    def _outputs_of_base(self) -> set[str]:
+        entries = () if self._base is None else self._base.entries()
+        return {output.path for entry in entries for output in entry.outputs}
+
+    def commit(self, facts: Facts, superseded: Iterable[Entry] = ()) -> Record:
+        """Bring everything to the disk and publish it.
+
+        Parameters
+        ----------
+        facts
+            What the record says of the run.
+        superseded
+            Entries of ``base`` that no longer count: those whose keys were collected, and those that are no more.
 
         Raises
         ------
         StorageError
-            The disk failed. The staging is poisoned: nothing in it is ever adopted.
+            The disk failed. Before the commit point the staging is poisoned: nothing in it is ever adopted. After it
+            the next run finishes what is left to do.
         ForeignDirectoryError
-            Something has appeared at the directory's place meanwhile.
+            Something has appeared where an output belongs.
+        BusyError
+            Another run has taken over.
         """
+        old = {entry.key: entry for entry in superseded}
+        changes = None if self._is_first else changes_of(self._pairs(old))
+        if changes is not None:
+            self.check_room((*changes.put, *changes.removed), old.values())
         with self._poisoning():
             self._sweep()
-            if self._sync is not None:
-                self._sync.finish()
-            record = self._write_manifest(facts)
-        self._publish()
+            self._flush()
+            record = self._write_manifest(facts, old)
+            self._commit_point(record)
+        if changes is not None:
+            self._roll_forward(record, changes)
+        self._is_applied = True
         return record
+
+    def _pairs(self, old: Mapping[str, Entry]) -> Iterator[tuple[Entry | None, Entry | None]]:
+        for key in old.keys() | self._lines.keys():
+            line = self._lines.get(key)
+            yield old.get(key), None if line is None else decode_entry(line)
 
     def _sweep(self) -> None:
         """See that all outputs are staged, and remove what no entry speaks of, such as half of a killed worker's."""
-        if sum(map(hash, local.files_below(self.files))) == self._totals.names:
+        if self._is_first and (self._totals.counts["failed"] or self._totals.counts["rejected"]):
+            local.remove_empty_below(self.files)  # folders of outputs that were undone
+        if sum(map(hash, local.files_below(self.files))) == self._staged_sum:
             return
-        wanted = {output.path for entry in self.entries() for output in entry.outputs}
-        staged = set(local.files_below(self.files))
+        staged, wanted = set(local.files_below(self.files)), self._wanted()
         missing = wanted - staged
         if missing:
             raise StorageError(
@@ -240,6 +351,23 @@ class Transaction:
         for path in staged - wanted:
             system.unlink(os.path.join(self.files, path))
 
+    def _wanted(self) -> set[str]:
+        if self._is_first:
+            return {output.path for entry in self.entries() for output in entry.outputs}
+        return set(self._staged)
+
+    def _flush(self) -> None:
+        """Bring the staged files to the disk: each alone where they are few, because a file system is everybody's."""
+        if self._sync is None:
+            return
+        if self._is_first or len(self._staged) > _FEW_FILES:
+            self._sync.finish()
+            return
+        self._sync.check()
+        folders = {folder for path in self._staged for folder in folders_above(path)}
+        for path in (*self._staged, *folders, ""):
+            local.sync_path(os.path.join(self.files, path))
+
     @contextlib.contextmanager
     def _poisoning(self) -> Iterator[None]:
         """A disk that failed once may say yes the second time and still have lost the data: never try again."""
@@ -248,6 +376,10 @@ class Transaction:
         except StorageError:
             raise
         except OSError as error:
+            if self._is_committed:
+                raise self._unfinished(error) from error
+            if not local.exists(self.run):
+                raise self._taken_over() from error
             bad = os.path.join(self.staging, BAD + self.run_id)
             with contextlib.suppress(OSError):
                 system.rename(self.run, bad)
@@ -257,41 +389,83 @@ class Transaction:
                 "will be made again. Mend the disk or make room, then run again.",
             ) from error
 
-    def _write_manifest(self, facts: Facts) -> Record:
-        folder = os.path.join(self.files, FOLDER)
-        is_durable = self._durability != "none"
-        system.mkdir(folder)
-        name = os.path.join(folder, generation_name(1))
-        size, digest = self._write_entries(name + ".jsonl", sync=is_durable)
-        record = self._record(facts, {"file": generation_name(1) + ".jsonl", "size": size, "digest": digest})
+    def _taken_over(self) -> BusyError:
+        return BusyError(
+            f"{self.directory!r} was not published: another run has taken over. Wait until that one has ended."
+        )
+
+    def _unfinished(self, error: OSError) -> StorageError:
+        return StorageError(
+            error.errno,
+            f"{self.directory!r} was published as generation {self._generation}, but not all of it could be brought to "
+            f"its place, or to the disk: {error.strerror or error}. Mend that, then run again, which goes on here.",
+        )
+
+    def _write_manifest(self, facts: Facts, old: Mapping[str, Entry]) -> Record:
+        """Write the manifest where the commit point will take it from."""
+        folder = os.path.join(self.files, FOLDER) if self._is_first else self.run
+        if self._is_first:
+            system.mkdir(folder)
+        name = generation_name(self._generation)
+        base, lines = self._base_and_lines(old)
+        entries = self._write_entries(folder, name + ".jsonl", lines)
+        record = self._record(facts, old, base, entries)
         encoded = encode_record(record)
-        local.write_whole(name + ".json", encoded, sync=is_durable)
-        local.write_whole(os.path.join(folder, CURRENT), encode_current(encoded), sync=is_durable)
-        if is_durable:
+        local.write_whole(os.path.join(folder, name + ".json"), encoded, sync=self._is_durable)
+        if self._is_first:
+            local.write_whole(os.path.join(folder, CURRENT), encode_current(encoded), sync=self._is_durable)
+        if self._is_first and self._is_durable:
             local.sync_path(folder)
             local.sync_path(self.files)
         return record
 
-    def _write_entries(self, path: str, *, sync: bool) -> tuple[int, str]:
-        hasher, size = xxhash.xxh3_128(), 0
-        descriptor = system.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    def _base_and_lines(self, old: Mapping[str, Entry]) -> tuple[tuple[EntriesFile, ...], Iterable[bytes]]:
+        """The files that go on to count, and the lines of the new one: all entries, or where few change those alone."""
+        if self._base is None:
+            return (), (self._lines[key] for key in sorted(self._lines))
+        files = self._base.record.files
+        news = dict.fromkeys(old, b"") | self._lines
+        overlaid = sum(file.lines for file in files[1:]) + len(news)
+        if len(files) < _MOST_FILES and overlaid <= LARGEST_SHARE * files[0].lines:
+            return files, (news[key] or encode_entry(self._deletion_of(key)) for key in sorted(news))
+        return (), self._all_lines(self._base, news)
+
+    def _deletion_of(self, key: str) -> Entry:
+        return Entry(key, (), "deleted", (), {}, None, 0, 0.0, self.start, "", None)
+
+    def _all_lines(self, base: Manifest, news: Mapping[str, bytes]) -> Iterator[bytes]:
+        kept = (line for line in base.lines() if line[0] not in news)
+        ours = ((key, self._lines[key]) for key in sorted(self._lines))
+        return (line for _, line in heapq.merge(kept, ours, key=itemgetter(0)))
+
+    def _write_entries(self, folder: str, name: str, lines: Iterable[bytes]) -> EntriesFile:
+        hasher, size, count = xxhash.xxh3_128(), 0, 0
+        descriptor = system.open(os.path.join(folder, name), os.O_CREAT | os.O_EXCL | os.O_WRONLY)
         try:
-            for block in _blocks(self._lines[key] for key in sorted(self._lines)):
+            for block in _blocks(lines):
                 hasher.update(block)
                 size += len(block)
+                count += block.count(b"\n")
                 local.write_all(descriptor, block)
-            if sync:
+            if self._is_durable:
                 system.fsync(descriptor)
         finally:
             system.close(descriptor)
-        return size, hasher.hexdigest()
+        return EntriesFile(name, size, hasher.hexdigest(), count)
 
-    def _record(self, facts: Facts, entries: dict[str, Any]) -> Record:
+    def _record(
+        self, facts: Facts, old: Mapping[str, Entry], base: tuple[EntriesFile, ...], entries: EntriesFile
+    ) -> Record:
         totals = self._totals
-        return Record(
+        if self._base is not None:
+            before, gone = Totals.of(self._base.record), Totals()
+            for entry in old.values():
+                gone.add(entry)
+            totals = before.superseded(gone, self._totals)
+        record = Record(
             format_version=FORMAT_VERSION,
-            generation=1,
-            parent=None,
+            generation=self._generation,
+            parent=None if self._base is None else self._base.record.generation,
             run_id=self.run_id,
             task=facts.task,
             parameters=dict(facts.parameters),
@@ -303,24 +477,59 @@ class Transaction:
             durability=self._durability,
             start=self.start,
             end=datetime.now(UTC),
-            counts=totals.counts,
+            counts=totals.counts_by_status,
+            seconds=round(totals.seconds, 6),
+            base=base,
             entries=entries,
             inputs={root: totals.state_of(root) for root in facts.raw_roots} | dict(facts.inputs),
             outputs_digest=totals.contents.hexdigest(),
             outputs_state=totals.outputs.hexdigest(),
             boot_id=system.boot_id(),
-            pinned=False,
+            pinned=facts.is_pinned,
             checksum="",
         )
+        return record.with_checksum()
 
-    def _publish(self) -> None:
+    def _commit_point(self, record: Record) -> None:
+        if self._is_first:
+            self._publish_first()
+            return
+        folder = os.path.join(self.directory, FOLDER)
+        try:
+            for suffix in (".jsonl", ".json"):
+                name = record.name + suffix
+                local.put_if_absent(os.path.join(self.run, name), os.path.join(folder, name))
+                self._is_committed = suffix == ".json"
+                if self._is_durable:
+                    local.sync_path(folder)
+        except FileExistsError as error:
+            raise self._taken_over() from error
+
+    def _publish_first(self) -> None:
         try:
             local.publish_directory(self.files, self.directory)
         except FileExistsError as error:
-            raise _foreign(self.directory, "has appeared while the run was under way") from error
-        self._is_committed = True
-        if self._durability != "none":
+            raise foreign(self.directory, "has appeared while the run was under way") from error
+        self._is_committed = self._is_applied = True
+        if self._is_durable:
             local.sync_path(os.path.dirname(self.directory))
+
+    def _roll_forward(self, record: Record, changes: Changes) -> None:
+        try:
+            roll_forward(self.directory, self.run, record, changes, sync=self._is_durable)
+        except OSError as error:
+            raise self._unfinished(error) from error
+        with _told_as_litter(self.directory):
+            forget(self.directory, self._keep)
+
+
+@contextlib.contextmanager
+def _told_as_litter(path: str) -> Iterator[None]:
+    """What cannot be removed goes at the next run: no reason to call a run failed that has published."""
+    try:
+        yield
+    except OSError as error:
+        logger.warning("%s: not all that is no longer needed could be removed: %s. The next run will.", path, error)
 
 
 def _blocks(lines: Iterable[bytes]) -> Iterator[bytes]:

@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from luisy_dir.entry import OutputFile
 from luisy_dir.errors import MissingInputError, StorageError
 from luisy_dir.item import scan
-from luisy_dir.manifest import Manifest, OutputFile, read_manifest
+from luisy_dir.manifest import Manifest, read_manifest
 from luisy_dir.storage import local
 
 _EXAMPLES = 3
@@ -47,6 +48,11 @@ class Verification:
     def is_whole(self) -> bool:
         """Whether the directory holds what its manifest says, and nothing else."""
         return not (self.missing or self.changed or self.foreign)
+
+    @property
+    def is_as_written(self) -> bool:
+        """Whether all outputs are there as they were written, whatever lies beside them."""
+        return not (self.missing or self.changed)
 
     @property
     def differences(self) -> dict[str, tuple[str, ...]]:

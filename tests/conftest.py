@@ -14,8 +14,8 @@ import hypothesis
 import pytest
 
 from luisy_dir import settings
+from luisy_dir.entry import Entry
 from luisy_dir.item import Source
-from luisy_dir.manifest import Entry
 
 # How long an example takes depends on the machine, and says nothing of what is right.
 hypothesis.settings.register_profile("without deadline", deadline=None)

@@ -65,6 +65,21 @@ class Upper(luisy.DirectoryTask):
         return text.upper()
 
 
+@luisy.interim
+@luisy.requires(Letters)
+@luisy.directory_output(".txt", engine="serial")
+class Counted(luisy.DirectoryTask):
+    """Notes the key of every item that it is given in a file, one a line."""
+
+    calls = luigi.Parameter(significant=False)
+
+    def process(self, text, item):
+        with open(self.calls, "a") as file:
+            file.write(item.key + "\n")
+        item.meta["noise"] = item.rng.random()
+        return text.upper()
+
+
 @luisy.final
 @luisy.requires(Upper)
 @luisy.directory_task(".json", engine="serial")

@@ -85,6 +85,22 @@ def test_an_error_is_also_what_the_language_calls_it(kind, builtin):
     assert issubclass(kind, builtin)
 
 
+def test_a_damaged_manifest_is_told_from_one_that_cannot_be_read_for_now():
+    """The first is made anew by a run; whoever only reads catches both as one."""
+    assert issubclass(errors.DamagedManifestError, errors.ManifestError)
+    assert not issubclass(errors.ManifestError, errors.DamagedManifestError)
+
+
+def test_files_that_are_gone_are_an_error_of_the_input_and_generations_of_the_output():
+    assert issubclass(errors.TooManyDeletedError, errors.InputError)
+    assert issubclass(errors.GenerationError, errors.OutputError)
+
+
+def test_a_stale_directory_is_no_error():
+    """A run brings it up to date, so that nobody need catch it."""
+    assert not [kind for kind in ALL if "Stale" in kind.__name__]
+
+
 @pytest.mark.parametrize("kind", ALL)
 def test_every_error_says_when_it_is_raised(kind):
     assert kind.__doc__ is not None

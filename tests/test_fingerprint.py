@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luisy_dir.fingerprint import ContentSum, StateSum, fingerprint_of, is_opaque, of_function, state_sum
+from luisy_dir.item import list_files
 
 FILES = st.lists(st.tuples(st.text(max_size=8), st.integers(0, 2**63), st.integers(-(2**62), 2**62)), max_size=8)
 
@@ -584,6 +585,10 @@ def test_a_fingerprint_is_fit_for_a_file_name():
 # -- sums over files --------------------------------------------------------------------------------------------------
 
 
+def facts_of(total):
+    return total.hexdigest(), total.count, total.newest_mtime_ns
+
+
 @given(FILES, st.randoms())
 def test_a_sum_does_not_depend_on_the_order_of_the_files(files, random):
     shuffled = list(files)
@@ -591,7 +596,71 @@ def test_a_sum_does_not_depend_on_the_order_of_the_files(files, random):
 
     one, other = state_sum(files), state_sum(shuffled)
 
-    assert (one.hexdigest(), one.count, one.newest_mtime_ns) == (other.hexdigest(), other.count, other.newest_mtime_ns)
+    assert facts_of(one) == facts_of(other)
+
+
+@given(FILES)
+def test_files_may_be_added_one_at_a_time_or_together(files):
+    one_by_one, in_two_parts = StateSum(), StateSum()
+    for file in files:
+        one_by_one.add(*file)
+    in_two_parts.update(iter(files[:1]))
+    in_two_parts.update(iter(files[1:]))
+
+    assert facts_of(one_by_one) == facts_of(in_two_parts) == facts_of(state_sum(files))
+
+
+@given(FILES, FILES)
+def test_a_sum_goes_on_from_what_it_said_before(before, after):
+    """A record keeps the digest, the number and the youngest time of change, and no more."""
+    sum_before = state_sum(before)
+    again = StateSum(sum_before.hexdigest(), sum_before.count, sum_before.newest_mtime_ns)
+    again.update(after)
+
+    assert facts_of(again) == facts_of(state_sum(before + after))
+
+
+@given(FILES, FILES, FILES)
+def test_a_sum_without_the_old_files_and_with_the_new_is_the_sum_of_all_that_remain(stay, old, new):
+    """That is how a few changes among many files cost no look at the many."""
+    result = state_sum(stay + old).superseded(state_sum(old), state_sum(new))
+
+    expected = state_sum(stay + new)
+    assert (result.hexdigest(), result.count) == (expected.hexdigest(), expected.count)
+
+
+@given(FILES, FILES, FILES)
+def test_the_youngest_time_of_change_is_never_older_than_that_of_a_file_that_remains(stay, old, new):
+    """Else a file that may have changed again unseen would be taken for an old one. It may be younger."""
+    result = state_sum(stay + old).superseded(state_sum(old), state_sum(new))
+
+    times = [mtime_ns for _, _, mtime_ns in (*stay, *new)]
+    assert result.newest_mtime_ns >= max(times, default=0)
+    assert result.newest_mtime_ns in {0, *times, *(mtime_ns for _, _, mtime_ns in old)}
+
+
+@given(FILES, FILES)
+def test_where_no_file_remains_the_youngest_time_is_that_of_the_new_ones(old, new):
+    """So a folder whose files were all replaced is not held to be young for ever."""
+    assert facts_of(state_sum(old).superseded(state_sum(old), state_sum(new))) == facts_of(state_sum(new))
+
+
+@given(FILES)
+def test_where_nothing_is_superseded_a_sum_stays_as_it_was(files):
+    total = state_sum(files)
+
+    assert facts_of(total.superseded(StateSum(), StateSum())) == facts_of(total)
+    assert facts_of(total) == facts_of(state_sum(files)), "the sum itself has changed"
+
+
+@given(FILES, FILES)
+def test_what_is_superseded_and_then_put_back_leaves_the_sum_as_it_was(files, others):
+    total = state_sum(files)
+
+    there = total.superseded(StateSum(), state_sum(others))
+    back = there.superseded(state_sum(others), StateSum())
+
+    assert (back.hexdigest(), back.count) == (total.hexdigest(), total.count)
 
 
 @given(FILES, FILES)
@@ -621,8 +690,25 @@ def test_the_sum_of_no_files_is_known():
     assert (total.hexdigest(), total.count, total.newest_mtime_ns) == ("0" * 32, 0, 0)
 
 
-def test_a_sum_takes_names_that_are_no_text():
-    assert state_sum([("\udcff", 1, 1)]).hexdigest() != state_sum([("\udcfe", 1, 1)]).hexdigest()
+@pytest.mark.parametrize("take", [lambda file: state_sum([file]), lambda file: StateSum().add(*file)])
+def test_a_sum_takes_names_that_are_text_only(take):
+    """Whoever lists files spells a name that is none first, so that no two of them can be confused here."""
+    with pytest.raises(UnicodeEncodeError):
+        take(("\udcff", 1, 1))
+
+
+def test_files_with_names_that_are_no_text_are_told_apart(tmp_path):
+    """Their bytes are spelled out before, so that one other byte in a name makes another sum."""
+    sums = []
+    for name in (b"\xff", b"\xfe", b"\xc3\xbf"):
+        folder = os.fsencode(tmp_path / f"{len(sums)}")
+        os.mkdir(folder)
+        path = os.path.join(folder, name)
+        with open(path, "wb"):
+            os.utime(path, ns=(1, 1))
+        sums.append(state_sum(list_files(os.fsdecode(folder))).hexdigest())
+
+    assert len(set(sums)) == 3
 
 
 def test_a_sum_always_has_32_digits():
@@ -633,11 +719,15 @@ def test_a_sum_always_has_32_digits():
 CONTENTS = st.lists(st.tuples(st.text(max_size=6), st.text("0123456789abcdef", min_size=2, max_size=2)), max_size=6)
 
 
-def content_sum(files):
+def sum_of_contents(files):
     total = ContentSum()
     for path, digest in files:
         total.add(path, digest)
-    return total.hexdigest()
+    return total
+
+
+def content_sum(files):
+    return sum_of_contents(files).hexdigest()
 
 
 @given(CONTENTS, st.randoms())
@@ -651,3 +741,22 @@ def test_a_sum_over_contents_does_not_depend_on_the_order_of_the_files(files, ra
 @given(CONTENTS, CONTENTS)
 def test_a_sum_over_contents_tells_different_files_apart(one, other):
     assert (content_sum(one) == content_sum(other)) == (sorted(one) == sorted(other))
+
+
+@given(CONTENTS, CONTENTS, CONTENTS)
+def test_a_sum_over_contents_without_the_old_and_with_the_new_is_that_of_all_that_remain(stay, old, new):
+    total = sum_of_contents(stay + old)
+
+    result = total.superseded(sum_of_contents(old), sum_of_contents(new))
+
+    assert result.hexdigest() == content_sum(stay + new)
+    assert total.hexdigest() == content_sum(stay + old), "the sum itself has changed"
+
+
+@given(CONTENTS, CONTENTS)
+def test_a_sum_over_contents_goes_on_from_what_it_said_before(before, after):
+    again = ContentSum(content_sum(before))
+    for path, digest in after:
+        again.add(path, digest)
+
+    assert again.hexdigest() == content_sum(before + after)

@@ -12,6 +12,7 @@ from conftest import an_entry
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from luisy_dir.entry import decode_entry, encode_entry
 from luisy_dir.errors import InputError, MissingInputError
 from luisy_dir.item import (
     Item,
@@ -23,7 +24,6 @@ from luisy_dir.item import (
     list_files,
     scan,
 )
-from luisy_dir.manifest import decode_entry, encode_entry
 
 NOBODY = 65534
 # Names as bytes, as the file system knows them: anything but NUL and the slash.
@@ -320,6 +320,18 @@ def test_a_folder_that_may_not_be_listed_is_an_error_and_never_empty(tmp_path, w
         scan("raw")
 
 
+@pytest.mark.parametrize("below", ["b.png", "deeper/b.png"])
+def test_a_folder_that_may_be_listed_but_not_entered_is_an_error_and_never_empty(tmp_path, write_files, below):
+    """The names in it can be read, but nothing else."""
+    write_files(tmp_path, {"raw/a.png": b"", f"raw/secret/{below}": b""})
+    (tmp_path / "raw/secret").chmod(0o444)
+    try:
+        with as_nobody(tmp_path), pytest.raises(InputError, match="raw/secret"):
+            scan("raw")
+    finally:
+        (tmp_path / "raw/secret").chmod(0o755)
+
+
 def test_a_folder_below_a_path_that_is_too_long_is_an_error_and_never_empty(tmp_path, monkeypatch):
     """4,096 bytes are the longest path that a call takes, but folders may be nested deeper."""
     monkeypatch.chdir(tmp_path)
@@ -329,7 +341,7 @@ def test_a_folder_below_a_path_that_is_too_long_is_an_error_and_never_empty(tmp_
         os.mkdir("x" * 250)
         os.chdir("x" * 250)
 
-    with pytest.raises(InputError, match="cannot be listed"):
+    with pytest.raises(InputError, match="cannot be looked at"):
         scan(str(tmp_path / "raw"))
 
 

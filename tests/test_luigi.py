@@ -89,13 +89,33 @@ class TestCommandLine:
         assert answer.stderr.count("is not there") == 1
         assert not os.path.exists(Upper().get_outdir())
 
-    def test_a_stale_directory_is_a_failed_task_never_a_silent_success(self, letters, working_dir, write_files):
+    @pytest.mark.parametrize("workers", ["1", "2"])
+    def test_a_stale_directory_is_brought_up_to_date_with_all_that_stands_on_it(
+        self, letters, working_dir, write_files, workers
+    ):
+        arguments = ("length", "--workers", workers, "--luisy-dir-working-dir", str(working_dir))
+        luigi_command(*arguments)
+        write_files(letters, {"a.txt": b"alphabet", "c.txt": b"gamma"}, age_seconds=30)
+        answer = luigi_command(*arguments)
+        assert answer.returncode == 0, answer.stderr
+        assert [data for _, data in length().items()] == [8, 4, 5]
+        assert length().complete()
+        assert answer.stderr.count("generation 2; 1 unchanged") == 2
+
+    def test_too_many_files_that_are_gone_at_once_are_a_failed_task(self, write_files, working_dir):
+        """Is the disk mounted? Nothing is removed unless somebody says that it is meant."""
+        letters = write_files(Letters().output().path, {f"{number}.txt": b"text" for number in range(4)})
         arguments = ("Upper", "--luisy-dir-working-dir", str(working_dir))
         luigi_command(*arguments)
-        write_files(letters, {"c.txt": b"gamma"})
+        for number in range(3):
+            os.remove(os.path.join(letters, f"{number}.txt"))
         answer = luigi_command(*arguments)
         assert answer.returncode == TASK_FAILED
-        assert "StaleDirectoryError" in answer.stderr
+        assert "TooManyDeletedError" in answer.stderr
+        assert len(files_below(Upper().output().path)) == 4
+        answer = luigi_command(*arguments, "--luisy-dir-max-deleted", "1.0")
+        assert answer.returncode == 0, answer.stderr
+        assert files_below(Upper().output().path) == ["3.txt"]
 
     def test_settings_come_as_flags_and_as_environment(self, letters, working_dir):
         answer = luigi_command(
@@ -131,10 +151,12 @@ class TestBuild:
         """Files that arrive between two builds are seen by the second."""
         assert build(Upper())
         write_files(letters, {"c.txt": b"gamma"})
-        assert not build(Upper())
-        Upper().output().remove()
         assert build(Upper())
         assert len(list(Upper().read())) == 3
+        os.remove(os.path.join(letters, "a.txt"))
+        assert build(Upper())
+        assert list(Upper().read()) == ["BETA", "GAMMA"]
+        assert read_manifest(Upper().output().path).record.generation == 3
 
     def test_two_directories_may_be_made_side_by_side(self, letters):
         assert build(Upper(), Slow(seconds=0.0), workers=2)

@@ -270,18 +270,23 @@ class TestWhatIsPublished:
 
     @pytest.mark.parametrize("change", [{"c.txt": b"gamma"}, {"a.txt": b"other"}])
     def test_a_new_or_changed_input_is_never_a_silent_success(self, letters, write_files, change):
-        """B2: neither the task nor what stands on it is complete; a run says so until the directory is removed."""
+        """B2: neither the task nor what stands on it is complete, and the next build makes what the input asks for."""
         assert build(length()).status == luigi.LuigiStatusCode.SUCCESS
         write_files(letters, change, age_seconds=30)
 
         assert not Upper().complete()
         assert not length().complete()
-        assert build(length()).status == luigi.LuigiStatusCode.FAILED
-        with pytest.raises(errors.StaleDirectoryError, match="no longer equals its inputs"):
-            Upper().run()
+        assert build(length()).status == luigi.LuigiStatusCode.SUCCESS
+        contents = {"a": b"alpha", "b": b"beta"} | {name[0]: content for name, content in change.items()}
+        assert {item.key: text for item, text in Upper().items()} == {
+            key: content.decode().upper() for key, content in contents.items()
+        }
+        assert {item.key: number for item, number in length().items()} == {
+            key: len(content) for key, content in contents.items()
+        }
 
     def test_a_deleted_output_file_is_noticed(self, letters):
-        """B3: the directory is not complete, and reading it names the file and what happened to it."""
+        """B3: the directory is not complete, reading it names the file and what happened to it, a build mends it."""
         build(length())
         os.remove(os.path.join(Upper().output().path, "a.txt"))
 
@@ -289,16 +294,19 @@ class TestWhatIsPublished:
         assert not length().complete()
         with pytest.raises(errors.InputChangedError, match=r"a\.txt.*somebody removed it"):
             list(Upper().read())
+        assert build(length()).status == luigi.LuigiStatusCode.SUCCESS
+        assert list(Upper().read()) == ["ALPHA", "BETA"]
+        assert length().complete()
 
     def test_what_is_left_of_a_removed_input_is_nothing(self, letters):
-        """B4: a directory is made as a whole, so that it holds no file of an input that is gone."""
-        Upper().run()
+        """B4: the output of an input that is gone is removed, here and in what stands on it."""
+        build(length())
         os.remove(os.path.join(letters, "a.txt"))
-        Upper().output().remove()
-        Upper().run()
+        assert build(length()).status == luigi.LuigiStatusCode.SUCCESS
 
         assert files_below(Upper().output().path) == ["b.txt"]
         assert list(Upper().read()) == ["BETA"]
+        assert files_below(length().output().path) == ["b.json"]
 
     def test_files_whose_manifest_was_removed_are_not_taken_over(self, letters):
         """B4: what no manifest speaks of is refused, and left as it is."""
@@ -596,18 +604,35 @@ class TestHalfWritten:
         assert files_below(HalfWritten().output().path) == ["a.txt"]
         assert list(HalfWritten().read()) == ["alpha"]
 
-    @pytest.mark.parametrize("name", ["a.txt", ".manifest/00000001.jsonl", ".manifest/00000001.json"])
-    def test_a_file_that_was_truncated_afterwards_is_noticed(self, letters, name):
-        """B17: whether it is a result or a part of the manifest; a second build is no success."""
+    @pytest.mark.parametrize("name", ["a.txt", ".manifest/00000001.jsonl", ".manifest/CURRENT"])
+    def test_a_file_that_was_truncated_afterwards_is_noticed_and_made_again(self, letters, name):
+        """B17: whether it is a result or a part of the manifest."""
         build(length())
         path = os.path.join(Upper().output().path, name)
         os.truncate(path, os.path.getsize(path) // 2)
 
         assert not Upper().complete()
         assert not length().complete()
-        assert build(length()).status == luigi.LuigiStatusCode.FAILED
         with pytest.raises((errors.InputChangedError, errors.ManifestError)):
             list(Upper().read())
+        assert build(length()).status == luigi.LuigiStatusCode.SUCCESS
+        assert list(Upper().read()) == ["ALPHA", "BETA"]
+        assert list(length().read()) == [5, 4]
+
+    def test_where_no_record_can_be_read_a_build_is_no_success(self, letters):
+        """B17: nothing tells any more that the directory is this task's, and what is not ours is left alone."""
+        build(length())
+        path = os.path.join(Upper().output().path, ".manifest", "00000001.json")
+        os.truncate(path, os.path.getsize(path) // 2)
+
+        assert not Upper().complete()
+        assert not length().complete()
+        assert build(length()).status == luigi.LuigiStatusCode.FAILED
+        with pytest.raises(errors.ManifestError):
+            list(Upper().read())
+        with pytest.raises(errors.ManifestError, match="not known which task"):
+            Upper().run()
+        assert files_below(Upper().output().path) == ["a.txt", "b.txt"]
 
     def test_a_single_file_that_was_half_written_is_not_there(self, working_dir):
         """B17: of a task in the long form, whose object cannot be pickled to its end."""
@@ -635,8 +660,8 @@ class TestClean:
         Upper().run()
         assert Upper().complete()
 
-    def test_it_makes_way_for_changed_code(self, letters, monkeypatch):
-        """B18: what is stale by its code is removed like anything else."""
+    def test_what_is_stale_is_removed_like_anything_else(self, letters, monkeypatch):
+        """B18: though nobody need do so, since a run brings it up to date."""
 
         def process(self, text):
             return text.upper() + "!"
@@ -757,8 +782,10 @@ class TestReaders:
         published, raw = Upper().read(), Letters().read()
         shutil.rmtree(Upper().output().path)
         shutil.rmtree(letters)
-        with pytest.raises(errors.MissingInputError, match="Run its task first"):
+        with pytest.raises(errors.ManifestError, match="Run its task again"):
             next(published)
+        with pytest.raises(errors.MissingInputError, match="Run its task first"):
+            next(Upper().read())
         with pytest.raises(errors.MissingInputError, match="There is no folder"):
             next(raw)
 

@@ -1,11 +1,13 @@
 """The manifest: what is read is what was written, or it is an error."""
 
+import contextlib
 import enum
 import errno
 import io
 import json
 import math
 import os
+import shutil
 import tempfile
 import zlib
 from datetime import UTC, datetime
@@ -19,28 +21,25 @@ from conftest import an_entry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luisy_dir.errors import InputError, ManifestError
+from luisy_dir.entry import COLUMNS, Entry, Failure, OutputFile, clean_meta, decode_entry, encode_entry
+from luisy_dir.errors import DamagedManifestError, InputError, ManifestError
 from luisy_dir.item import Source
-from luisy_dir.manifest import (
-    COLUMNS,
+from luisy_dir.journal import Journal, read_journals
+from luisy_dir.manifest import FileContent, FileState, Manifest, published_items, read_manifest
+from luisy_dir.record import (
     CURRENT,
     FOLDER,
     FORMAT_VERSION,
-    Entry,
-    Failure,
+    EntriesFile,
     InputState,
-    Journal,
-    OutputFile,
     Record,
-    clean_meta,
-    decode_entry,
     encode_current,
-    encode_entry,
     encode_record,
     generation_name,
-    published_items,
-    read_journals,
-    read_manifest,
+    generations_in,
+    has_pending,
+    read_current,
+    read_record,
 )
 from luisy_dir.storage import system
 
@@ -80,7 +79,9 @@ def a_record(**facts):
         "start": datetime(2024, 5, 1, tzinfo=UTC),
         "end": datetime(2024, 5, 2, tzinfo=UTC),
         "counts": {"written": 3},
-        "entries": {},
+        "seconds": 0.75,
+        "base": (),
+        "entries": EntriesFile("00000001.jsonl", 0, "", 0),
         "inputs": {"raw": InputState("raw", "00", 3, 7), "A": InputState("directory", "aa")},
         "outputs_digest": "0d",
         "outputs_state": "05",
@@ -91,26 +92,39 @@ def a_record(**facts):
     return Record(**(usual | facts))
 
 
+def a_deletion(key):
+    """What says in a later file of entries that a key is no more."""
+    return an_entry(key, status="deleted", sources=(), attempts=0, seconds=0.0, worker="")
+
+
 def lines_of(entries):
     return b"".join(encode_entry(entry) + b"\n" for entry in entries)
 
 
-def publish(directory, lines, **facts):
-    """Write the three files of a generation with these lines as its entries, and return their folder."""
+def a_file(name, lines):
+    """What a record says of a file of entries."""
+    return EntriesFile(name, len(lines), xxhash.xxh3_128_hexdigest(lines), lines.count(b"\n"))
+
+
+def write(folder, name, data):
+    with open(os.path.join(folder, name), "wb") as file:
+        file.write(data)
+
+
+def publish(directory, lines, *, below=(), **facts):
+    """Write the files of a generation with these lines as its entries, and return their folder.
+
+    The lines of the generations ``below`` it are files of entries too, and are overlaid by its own.
+    """
     folder = os.path.join(directory, FOLDER)
     os.makedirs(folder, exist_ok=True)
-    record = a_record(
-        entries={"file": "", "size": len(lines), "digest": xxhash.xxh3_128_hexdigest(lines)},
-        **facts,
-    )
-    encoded = encode_record(record)
-    for name, data in (
-        (f"{record.name}.jsonl", lines),
-        (f"{record.name}.json", encoded),
-        (CURRENT, encode_current(encoded)),
-    ):
-        with open(os.path.join(folder, name), "wb") as file:
-            file.write(data)
+    record = a_record(**({"generation": len(below) + 1} | facts))
+    layers = {f"{generation_name(number)}.jsonl": content for number, content in enumerate(below, 1)}
+    layers |= {f"{record.name}.jsonl": lines}
+    *base, entries = (a_file(name, content) for name, content in layers.items())
+    encoded = encode_record(msgspec.structs.replace(record, base=tuple(base), entries=entries))
+    for name, data in (layers | {f"{record.name}.json": encoded, CURRENT: encode_current(encoded)}).items():
+        write(folder, name, data)
     return folder
 
 
@@ -124,9 +138,10 @@ FILES = ["00000001.jsonl", "00000001.json", CURRENT]
 
 @pytest.fixture
 def folder(tmp_path):
-    """The folder of a manifest with three entries, and a former generation beside it."""
-    publish(str(tmp_path), lines_of(THREE[:2]), generation=3)
-    return publish(str(tmp_path), lines_of(THREE))
+    """The folder of a manifest with three entries, and the record of a former generation beside it."""
+    folder = publish(str(tmp_path), lines_of(THREE))
+    write(folder, "00000000.json", encode_record(a_record(generation=0)))
+    return folder
 
 
 def every_cut(path):
@@ -563,7 +578,7 @@ def test_a_manifest_with_something_appended_never_differs(folder, name, more):
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("kind", ["gone", "folder", "dangling link", "loop"])
 def test_a_manifest_without_one_of_its_files_is_an_error(folder, name, kind):
-    """Never "nothing was published": that would let a run try to publish over it."""
+    """Never "nothing was published": that would let a run publish over it as if it were nobody's."""
     path = os.path.join(folder, name)
     os.unlink(path)
     {
@@ -573,13 +588,13 @@ def test_a_manifest_without_one_of_its_files_is_an_error(folder, name, kind):
         "loop": lambda: os.symlink(name, path),
     }[kind]()
 
-    with pytest.raises(ManifestError):
+    with pytest.raises(DamagedManifestError):
         read_manifest(os.path.dirname(folder))
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.EMFILE])
-def test_a_manifest_that_cannot_be_read_for_now_is_no_reason_to_remove_it(folder, monkeypatch, number):
-    """A network disk may be away for a moment: whoever followed the advice would lose his results."""
+def test_a_manifest_that_cannot_be_read_for_now_is_no_reason_to_make_everything_anew(folder, monkeypatch, number):
+    """A network disk may be away for a moment: what counts as damaged is made anew by the next run."""
 
     def fail(*args):
         raise OSError(number, os.strerror(number), folder)
@@ -590,7 +605,8 @@ def test_a_manifest_that_cannot_be_read_for_now_is_no_reason_to_remove_it(folder
         read_manifest(os.path.dirname(folder))
 
     assert os.strerror(number) in str(caught.value)
-    assert "Remove the directory" not in str(caught.value)
+    assert not isinstance(caught.value, DamagedManifestError)
+    assert "Run its task again" not in str(caught.value)
 
 
 def test_a_file_where_the_folder_of_the_manifest_should_be_is_an_error(tmp_path):
@@ -605,7 +621,7 @@ def test_an_error_of_the_manifest_says_where_it_lies_and_what_to_do(folder, name
     with open(os.path.join(folder, name), "wb"):
         pass
 
-    with pytest.raises(ManifestError, match="Remove the directory and run the task again") as caught:
+    with pytest.raises(DamagedManifestError, match="Run its task again, which makes everything anew") as caught:
         read_manifest(os.path.dirname(folder))
 
     assert folder in str(caught.value)
@@ -647,13 +663,13 @@ def test_a_file_that_is_too_large_to_be_ours_is_not_read(folder, name):
 
 
 def test_a_manifest_of_a_later_format_asks_for_a_later_version(tmp_path):
-    """Rather than to remove it."""
+    """Rather than to make everything anew: it is not damaged."""
     publish(str(tmp_path), b"", format_version=FORMAT_VERSION + 1)
 
     with pytest.raises(ManifestError, match="Install a later version") as caught:
         read_manifest(str(tmp_path))
 
-    assert "Remove" not in str(caught.value)
+    assert not isinstance(caught.value, DamagedManifestError)
 
 
 def test_a_later_format_may_have_other_fields(tmp_path):
@@ -670,6 +686,19 @@ def test_current_chooses_among_the_generations(tmp_path):
     publish(str(tmp_path), lines_of(THREE[:1]), generation=1)
 
     assert list(read_manifest(str(tmp_path)).entries()) == THREE[:1]
+    assert read_manifest(str(tmp_path), verify=False).record.generation == 1
+
+
+def test_the_newest_generation_is_to_be_had_before_current_names_it(tmp_path):
+    """Its files may not all be in their places yet; whoever rolls it forward must know it all the same."""
+    publish(str(tmp_path), lines_of(THREE), generation=2)
+    publish(str(tmp_path), lines_of(THREE[:1]), generation=1)
+
+    assert list(read_manifest(str(tmp_path), newest=True).entries()) == THREE
+
+
+def test_where_current_names_the_newest_generation_it_is_that(folder):
+    assert read_manifest(os.path.dirname(folder), newest=True).record.generation == 1
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -754,6 +783,489 @@ def test_a_record_equals_its_own_checksum(tmp_path, facts):
     assert read_manifest(str(tmp_path)) is not None
 
 
+# -- entries in several files -----------------------------------------------------------------------------------------
+
+BELOW = [an_entry(key) for key in ("b", "d", "f")]
+
+
+@pytest.mark.parametrize(
+    ("later", "expected"),
+    [
+        pytest.param([], "bdf", id="nothing"),
+        pytest.param([an_entry("a")], "abdf", id="new before"),
+        pytest.param([an_entry("c"), an_entry("e")], "bcdef", id="new in the middle"),
+        pytest.param([an_entry("g"), an_entry("h")], "bdfgh", id="new after"),
+        pytest.param([an_entry("b", meta={"n": 2})], "bdf", id="first changed"),
+        pytest.param([an_entry("f", meta={"n": 2})], "bdf", id="last changed"),
+        pytest.param([a_deletion("b")], "df", id="first deleted"),
+        pytest.param([a_deletion("d")], "bf", id="one in the middle deleted"),
+        pytest.param([a_deletion("f")], "bd", id="last deleted"),
+        pytest.param([a_deletion("b"), a_deletion("d"), a_deletion("f")], "", id="all deleted"),
+        pytest.param([a_deletion("a"), a_deletion("c"), a_deletion("g")], "bdf", id="deleted that was not there"),
+        pytest.param([an_entry("a"), a_deletion("b"), an_entry("c"), a_deletion("f"), an_entry("g")], "acdg", id="all"),
+    ],
+)
+def test_a_later_file_overlays_the_one_below_it(tmp_path, later, expected):
+    publish(str(tmp_path), lines_of(later), below=[lines_of(BELOW)])
+
+    entries = list(read_manifest(str(tmp_path)).entries())
+
+    ours = {entry.key: entry for entry in (*BELOW, *later)}
+    assert entries == [ours[key] for key in expected]
+
+
+def test_a_key_may_be_deleted_and_come_back(tmp_path):
+    again = an_entry("b", meta={"n": 3})
+    publish(str(tmp_path), lines_of([again]), below=[lines_of(BELOW), lines_of([a_deletion("b")])])
+
+    assert list(read_manifest(str(tmp_path)).entries()) == [again, *BELOW[1:]]
+
+
+def test_where_all_was_empty_there_may_be_entries_later(tmp_path):
+    publish(str(tmp_path), lines_of(BELOW), below=[b"", b""])
+
+    assert list(read_manifest(str(tmp_path)).entries()) == BELOW
+
+
+LETTERS = st.text("ab/\uffff\U00010000\n", min_size=1, max_size=3)
+FEW_SOURCES = st.lists(
+    st.builds(Source, st.just("raw"), LETTERS, st.integers(-1, 9), st.integers(0, 9), st.none() | st.just("0f")),
+    min_size=1,
+    max_size=2,
+)
+FEW_OUTPUTS = st.lists(
+    st.builds(OutputFile, LETTERS, st.integers(0, 9), st.integers(0, 9), st.sampled_from(["0a", "0b"])), max_size=2
+)
+FATES = st.fixed_dictionaries(
+    {
+        "status": st.sampled_from(["written", "skipped", "rejected", "failed", "output missing"]),
+        "sources": FEW_SOURCES.map(tuple),
+        "outputs": FEW_OUTPUTS.map(tuple),
+        "meta": st.dictionaries(LETTERS, TEXT, max_size=1),
+    }
+)
+FIRST = st.dictionaries(LETTERS, FATES, max_size=12)
+LATER = st.lists(st.dictionaries(LETTERS, st.none() | FATES, max_size=6), max_size=3)
+
+
+@contextlib.contextmanager
+def several_files(first, later):
+    """A manifest of these entries, one file after another, and the dictionary that it should equal."""
+    layers, expected = [], {}
+    for layer in (first, *later):
+        entries = {key: a_deletion(key) if facts is None else an_entry(key, **facts) for key, facts in layer.items()}
+        layers.append(lines_of(entries[key] for key in sorted(entries)))
+        expected |= entries
+    *below, lines = layers
+    expected = {key: expected[key] for key in sorted(expected) if not expected[key].is_deleted}
+    with tempfile.TemporaryDirectory() as directory:
+        publish(directory, lines, below=below)
+        yield read_manifest(directory), expected
+
+
+@settings(max_examples=100)
+@given(FIRST, LATER)
+def test_a_file_and_those_that_overlay_it_equal_a_dictionary(first, later):
+    with several_files(first, later) as (manifest, expected):
+        assert list(manifest.entries()) == list(expected.values())
+
+
+@settings(max_examples=100)
+@given(FIRST, LATER)
+def test_lines_are_those_of_the_entries(first, later):
+    """An update that writes all entries anew copies them without looking into them."""
+    with several_files(first, later) as (manifest, expected):
+        assert list(manifest.lines()) == [(key, encode_entry(entry)) for key, entry in expected.items()]
+
+
+def reduced(files, kind):
+    return [kind(*(getattr(file, name) for name in kind.__struct_fields__)) for file in files]
+
+
+@settings(max_examples=100)
+@given(FIRST, LATER, st.sampled_from(["sources", "outputs"]), st.sampled_from([FileState, FileContent]))
+def test_files_are_those_of_the_entries_without_all_else(first, later, part, kind):
+    with several_files(first, later) as (manifest, expected):
+        found = sorted(manifest.files(part, kind), key=lambda entry: entry.key)
+
+    assert [(entry.key, entry.status, list(getattr(entry, part))) for entry in found] == [
+        (key, entry.status, reduced(getattr(entry, part), kind)) for key, entry in expected.items()
+    ]
+
+
+def looked_up(manifest):
+    """The same manifest, where every file is said to be so long that keys are looked up in it."""
+    files = [msgspec.structs.replace(file, lines=10**9) for file in manifest.record.files]
+    return Manifest(
+        manifest.directory, msgspec.structs.replace(manifest.record, base=tuple(files[:-1]), entries=files[-1])
+    )
+
+
+@settings(max_examples=100)
+@given(FIRST, LATER, st.sets(LETTERS, max_size=8), st.booleans())
+def test_entries_of_some_keys_are_those_of_all_without_the_others(first, later, keys, is_looked_up):
+    """Whether the keys are few and looked up, or many and gone through."""
+    with several_files(first, later) as (manifest, expected):
+        entries_of = (looked_up(manifest) if is_looked_up else manifest).entries_of
+
+        assert entries_of(keys) == [entry for key, entry in expected.items() if key in keys]
+        assert entries_of(expected.keys()) == list(expected.values())
+
+
+@pytest.mark.parametrize("step", [1, 2, 7, 150, 1000])
+def test_few_and_many_keys_are_found_among_thousands(tmp_path, step):
+    """Lines of very different lengths, and keys before, between and after all of them."""
+    first = [an_entry(f"{number:04d}", meta={"text": "x" * (number**3 % 997)}) for number in range(1, 3000, 3)]
+    later = [an_entry("0004", meta={"n": 1}), a_deletion("0007"), an_entry("0008"), an_entry("9")]
+    publish(str(tmp_path), lines_of(later), below=[lines_of(first)])
+    manifest = read_manifest(str(tmp_path))
+    everything = list(manifest.entries())
+
+    for begin in (0, 1):
+        keys = {f"{number:04d}" for number in range(begin, 3010, step)} | {"", "0004", "0007", "9", "99"}
+
+        assert manifest.entries_of(keys) == [entry for entry in everything if entry.key in keys]
+
+
+@pytest.mark.parametrize("is_looked_up", [True, False])
+@pytest.mark.parametrize("place", range(3))
+def test_of_no_keys_there_are_no_entries(tmp_path, is_looked_up, place):
+    below = [lines_of(BELOW), b"", b""][: place + 1]
+    publish(str(tmp_path), b"", below=below)
+    manifest = read_manifest(str(tmp_path))
+    manifest = looked_up(manifest) if is_looked_up else manifest
+
+    assert manifest.entries_of(set()) == []
+    assert manifest.entries_of({"a"}) == []
+    assert manifest.entries_of({"b"}) == BELOW[:1]
+
+
+ASK = {
+    "entries": lambda manifest: list(manifest.entries()),
+    "lines": lambda manifest: list(manifest.lines()),
+    "files": lambda manifest: manifest.files("outputs", FileState),
+    "contents": lambda manifest: manifest.files("sources", FileContent),
+    "entries of many": lambda manifest: manifest.entries_of({"a", "b", "c"}),
+    "entries of few": lambda manifest: looked_up(manifest).entries_of({"b"}),
+    "the same": lambda manifest: manifest.same_as(manifest),
+    "verify": lambda manifest: manifest.verify(),
+}
+
+
+@pytest.fixture
+def three_files(tmp_path):
+    """The folder of a manifest whose entries lie in three files."""
+    return publish(
+        str(tmp_path),
+        lines_of([an_entry("b", meta={"n": 3})]),
+        below=[lines_of(BELOW), lines_of([a_deletion("d"), an_entry("e")])],
+    )
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("ask", ASK)
+def test_a_file_of_entries_that_is_gone_is_an_error_whoever_asks(three_files, number, ask):
+    """Never fewer entries: what they speak of would be made again, or removed."""
+    manifest = read_manifest(os.path.dirname(three_files))
+    os.unlink(os.path.join(three_files, f"{generation_name(number)}.jsonl"))
+
+    with pytest.raises(DamagedManifestError, match=generation_name(number)):
+        ASK[ask](manifest)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("line", [b"{}", b"\xff", b"[]", b'{"key":1}', b"{"])
+@pytest.mark.parametrize("ask", ASK)
+def test_a_file_of_entries_whose_lines_are_none_is_an_error_whoever_asks(three_files, number, line, ask):
+    manifest = read_manifest(os.path.dirname(three_files))
+    write(three_files, f"{generation_name(number)}.jsonl", (line + b"\n") * 3)
+
+    with pytest.raises(DamagedManifestError, match=generation_name(number)):
+        ASK[ask](manifest)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.EMFILE])
+@pytest.mark.parametrize("ask", ASK)
+def test_a_file_of_entries_that_cannot_be_read_for_now_is_not_damaged(three_files, monkeypatch, number, ask):
+    manifest = read_manifest(os.path.dirname(three_files))
+
+    def fail(*args):
+        raise OSError(number, os.strerror(number), three_files)
+
+    for name in ("open", "read_file", "map_file"):
+        monkeypatch.setattr(system, name, fail)
+
+    with pytest.raises(ManifestError, match=os.strerror(number)) as caught:
+        ASK[ask](manifest)
+    assert not isinstance(caught.value, DamagedManifestError)
+
+
+HARM = {
+    "cut": lambda content: content[:-1],
+    "emptied": lambda content: b"",
+    "longer": lambda content: content + b"\n",
+    "of the same size": lambda content: content.replace(b"host-1-0", b"host-1-1").replace(b'"d"', b'"c"'),
+    "first line twice": lambda content: content.splitlines(keepends=True)[0] + content,
+}
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("harm", HARM)
+def test_verifying_covers_every_file_of_entries(three_files, number, harm):
+    path = os.path.join(three_files, f"{generation_name(number)}.jsonl")
+    manifest = read_manifest(os.path.dirname(three_files))
+    manifest.verify()
+    with open(path, "rb") as file:
+        content = file.read()
+    assert HARM[harm](content) != content
+    write(*os.path.split(path), HARM[harm](content))
+
+    with pytest.raises(DamagedManifestError, match=rf"{generation_name(number)}\.jsonl.*does not equal the digest"):
+        manifest.verify()
+    with pytest.raises(DamagedManifestError, match=generation_name(number)):
+        read_manifest(os.path.dirname(three_files))
+
+
+def test_files_of_entries_do_not_change_places(three_files):
+    """Each is whole, but which of them overlays the other counts."""
+    one, other = (os.path.join(three_files, f"{generation_name(number)}.jsonl") for number in (2, 3))
+    os.rename(one, one + ".kept")
+    os.rename(other, one)
+    os.rename(one + ".kept", other)
+
+    with pytest.raises(DamagedManifestError):
+        read_manifest(os.path.dirname(three_files))
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_flipped_bit_in_any_file_of_entries_never_differs(three_files, number):
+    expected = content_of(read_manifest(os.path.dirname(three_files)))
+    for _ in every_flip(os.path.join(three_files, f"{generation_name(number)}.jsonl")):
+        try:
+            content = content_of(read_manifest(os.path.dirname(three_files)))
+        except DamagedManifestError:
+            continue
+
+        assert content == expected
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("ask", ["entries", "lines"])
+def test_keys_are_unique_and_in_order_in_every_file(three_files, number, ask):
+    manifest = read_manifest(os.path.dirname(three_files))
+    write(three_files, f"{generation_name(number)}.jsonl", lines_of([an_entry("b"), an_entry("b")]))
+
+    with pytest.raises(DamagedManifestError, match="line 2 repeats a key or is out of order"):
+        ASK[ask](manifest)
+
+
+def test_entries_of_the_first_file_are_read_one_at_a_time(tmp_path):
+    """The first holds nearly all of them; only what overlays it is held in memory."""
+    publish(str(tmp_path), lines_of([an_entry("a")]), below=[lines_of(BELOW[:2]) + b"no entry\n"])
+
+    entries = read_manifest(str(tmp_path)).entries()
+
+    assert [next(entries) for _ in range(3)] == [an_entry("a"), *BELOW[:2]]
+    entries.close()
+
+
+def test_a_manifest_knows_its_files_the_oldest_first(three_files):
+    manifest = read_manifest(os.path.dirname(three_files))
+
+    assert manifest.paths == [os.path.join(three_files, f"{generation_name(number)}.jsonl") for number in (1, 2, 3)]
+    assert manifest.path == manifest.paths[-1]
+
+
+# -- records ----------------------------------------------------------------------------------------------------------
+
+NO_RECORDS = [
+    b"",
+    b"null",
+    b"[]",
+    b'"a"',
+    b"{}",
+    b"\xff\xfe",
+    b"\0" * 100,
+    b'{"format_version":1}',
+    b'{"format_version":"1"}',
+    b'{"format_version":null}',
+    b'{"format_version":1,"generation":1e400}',
+    b'{"format_version":1,"parts":%b' % (b"[" * 100_000),
+    b"[" * 1_000_000,
+    encode_record(a_record()).replace(b'"pinned":false', b'"pinned":true'),
+    encode_record(a_record()).replace(b'"generation":1', b'"generation":2'),
+    encode_record(a_record()).replace(b'"written":3', b'"written":"3"'),
+    encode_record(a_record())[:-10],
+    encode_record(a_record()) * 2,
+]
+
+
+@pytest.mark.parametrize("content", NO_RECORDS, ids=lambda content: repr(content[:30]))
+def test_whatever_stands_in_a_record_it_is_whole_or_damaged(folder, content):
+    write(folder, "00000001.json", content)
+
+    for ask in (lambda path: read_record(path, 1), read_current, has_pending, read_manifest):
+        with pytest.raises(DamagedManifestError, match="Run its task again") as caught:
+            ask(os.path.dirname(folder))
+        assert folder in str(caught.value) or os.path.dirname(folder) in str(caught.value)
+
+
+@settings(max_examples=100)
+@given(st.binary(max_size=200))
+def test_whatever_bytes_there_are_in_place_of_a_record_or_of_current_they_are_damaged(content):
+    with tempfile.TemporaryDirectory() as directory:
+        folder = publish(directory, lines_of(THREE))
+        for name in FILES[1:]:
+            write(folder, name, content)
+            with pytest.raises(DamagedManifestError):
+                read_current(directory)
+
+
+def test_a_record_is_found_by_its_number(tmp_path):
+    publish(str(tmp_path), b"", generation=7, parent=6)
+    publish(str(tmp_path), b"", generation=8, parent=7)
+
+    assert [read_record(str(tmp_path), number).parent for number in (7, 8)] == [6, 7]
+    assert read_current(str(tmp_path)).generation == 8
+
+
+@pytest.mark.parametrize("generation", [2, -1, 10**8, 10**300])
+def test_a_record_that_is_not_there_is_an_error(folder, generation):
+    with pytest.raises(DamagedManifestError):
+        read_record(os.path.dirname(folder), generation)
+
+
+def test_a_record_under_the_name_of_another_generation_is_damaged(folder):
+    """Somebody has copied it: what it says is true of that generation, and not of this one."""
+    shutil.copy(os.path.join(folder, "00000001.json"), os.path.join(folder, "00000002.json"))
+
+    with pytest.raises(DamagedManifestError):
+        read_record(os.path.dirname(folder), 2)
+
+
+def test_a_record_of_a_later_format_is_not_damaged(tmp_path):
+    publish(str(tmp_path), b"", format_version=FORMAT_VERSION + 1)
+
+    for ask in (lambda path: read_record(path, 1), read_current, has_pending):
+        with pytest.raises(ManifestError, match="Install a later version") as caught:
+            ask(str(tmp_path))
+        assert not isinstance(caught.value, DamagedManifestError)
+
+
+def test_where_nothing_was_published_there_is_no_record_and_nothing_pending(tmp_path):
+    assert read_current(str(tmp_path)) is None
+    assert not has_pending(str(tmp_path))
+    assert generations_in(str(tmp_path)) == []
+    with pytest.raises(DamagedManifestError):
+        read_record(str(tmp_path), 1)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.EMFILE])
+def test_a_record_that_cannot_be_read_for_now_is_not_damaged(folder, monkeypatch, number):
+    def fail(*args):
+        raise OSError(number, os.strerror(number), folder)
+
+    monkeypatch.setattr(system, "open", fail)
+
+    for ask in (lambda path: read_record(path, 1), read_current, has_pending):
+        with pytest.raises(ManifestError, match=os.strerror(number)) as caught:
+            ask(os.path.dirname(folder))
+        assert not isinstance(caught.value, DamagedManifestError)
+
+
+def test_current_names_a_record_and_not_only_a_number(tmp_path):
+    """A generation that was made twice, once by a run that another has overtaken, is not taken for the other."""
+    folder = publish(str(tmp_path), b"", run_id="one")
+    publish(str(tmp_path / "other"), b"", run_id="other")
+    shutil.copy(tmp_path / "other" / FOLDER / CURRENT, folder)
+
+    with pytest.raises(DamagedManifestError, match="is not the one that CURRENT names"):
+        read_current(str(tmp_path))
+
+
+def test_a_generation_is_pending_until_current_names_it(folder):
+    directory = os.path.dirname(folder)
+    assert not has_pending(directory)
+    encoded = encode_record(a_record(generation=2, parent=1))
+    write(folder, "00000002.json", encoded)
+    assert has_pending(directory)
+    assert read_current(directory).generation == 1
+    write(folder, CURRENT, encode_current(encoded))
+    assert not has_pending(directory)
+    assert read_current(directory).generation == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff"])
+def test_a_generation_whose_record_is_damaged_is_pending_all_the_same(folder, content):
+    """It was committed: whoever took it for nothing would publish another under its number."""
+    write(folder, "00000002.json", content)
+
+    assert has_pending(os.path.dirname(folder))
+
+
+def test_files_of_entries_without_a_record_are_no_generation(folder):
+    """Their run ended before it could commit them."""
+    write(folder, "00000002.jsonl", lines_of(THREE))
+
+    assert not has_pending(os.path.dirname(folder))
+    assert generations_in(os.path.dirname(folder)) == [0, 1]
+
+
+NO_GENERATIONS = [
+    "2.json",
+    "000000002.json",
+    "0000002.json",
+    "00000002.json~",
+    "00000002.json.bak",
+    ".00000002.json",
+    "00000002.JSON",
+    "00000002",
+    "-0000002.json",
+    "+0000002.json",
+    "0000_002.json",
+    "0x000002.json",
+    " 0000002.json",
+    "0000002 .json",
+    "٠٠٠٠٠٠٠٢.json",
+    "0000000².json",
+    "00000002.json\n",
+    ".json",
+    "9" * 250 + ".json",
+    "undo-00000002",
+]
+
+
+@pytest.mark.parametrize("name", NO_GENERATIONS, ids=ascii)
+def test_only_names_that_are_ours_are_generations(folder, name):
+    """An editor's copy is not the next generation: nothing would ever be complete again."""
+    with open(os.path.join(folder, "00000001.json"), "rb") as file:
+        write(folder, name, file.read())
+
+    assert generations_in(os.path.dirname(folder)) == [0, 1]
+    assert not has_pending(os.path.dirname(folder))
+
+
+def test_names_that_are_no_text_are_no_generations(folder):
+    write(os.fsencode(folder), b"0000000\xff.json", b"")
+
+    assert generations_in(os.path.dirname(folder)) == [0, 1]
+
+
+def test_generations_have_their_order_by_number(tmp_path):
+    for generation in (3, 10, 2, 99_999_999):
+        publish(str(tmp_path), b"", generation=generation)
+
+    assert generations_in(str(tmp_path)) == [2, 3, 10, 99_999_999]
+
+
+def test_where_a_file_lies_in_place_of_the_folder_there_are_no_generations(tmp_path):
+    (tmp_path / FOLDER).touch()
+
+    assert generations_in(str(tmp_path)) == []
+    with pytest.raises(DamagedManifestError):
+        read_current(str(tmp_path))
+
+
 # -- the same answer --------------------------------------------------------------------------------------------------
 
 
@@ -775,7 +1287,16 @@ def test_a_manifest_is_the_same_as_itself(compare):
     assert compare()
 
 
-LATER = datetime(2030, 1, 1, tzinfo=UTC)
+def test_how_many_generations_led_there_does_not_count(compare):
+    """An update gives the answer that a fresh build gives; in how many files its entries lie is not part of it."""
+    first = lines_of([an_entry("a"), THREE[1], an_entry("b/gone")])
+    second = lines_of([THREE[0], a_deletion("b/gone")])
+
+    assert compare(THREE[2:], below=[first, second], parent=2)
+    assert not compare(THREE[2:], below=[first], parent=1)
+
+
+LONG_AFTER = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -785,9 +1306,12 @@ LATER = datetime(2030, 1, 1, tzinfo=UTC)
         {"engine": "processes"},
         {"workers": 64},
         {"boot_id": "other"},
-        {"start": LATER},
-        {"end": LATER},
+        {"start": LONG_AFTER},
+        {"end": LONG_AFTER},
+        {"seconds": 99.0},
         {"outputs_state": "ff"},  # has times of change in it
+        {"generation": 2},
+        {"parent": 1},
         {"inputs": {"raw": InputState("raw", "ff", 3, 9), "A": InputState("directory", "aa")}},
     ],
     ids=lambda facts: next(iter(facts)),
@@ -799,8 +1323,6 @@ def test_where_and_when_a_run_was_made_does_not_count(compare, facts):
 @pytest.mark.parametrize(
     "facts",
     [
-        {"generation": 2},
-        {"parent": 1},
         {"task": "Other"},
         {"parameters": {"size": "4"}},
         {"layer": "final"},
@@ -829,7 +1351,7 @@ def changed(**facts):
     [
         {"attempts": 2},
         {"seconds": 9.0},
-        {"started": LATER},
+        {"started": LONG_AFTER},
         {"worker": "other"},
         {"sources": (Source("raw", "a.png", 10, 999),)},
         {"outputs": (an_output("a.npy", mtime_ns=999),)},

@@ -144,6 +144,37 @@ class Cut:
 
 
 class TestCodeThatChanges:
+    def test_a_function_that_was_edited_between_two_runs_makes_everything_anew(self, letters, caplog):
+        """Nothing about a plain function is opaque."""
+
+        def task_with(function):
+            function.__name__ = "edited"
+            return luisy.interim(luisy.requires(Letters)(luisy.directory_task(".txt", engine="serial")(function)))()
+
+        task_with(lambda text: text + "!").run()
+        assert "cannot be looked into" not in caplog.text
+        edited = task_with(lambda text: text + "?")
+        assert not edited.complete()
+        assert edited.plan().counts == {"code": 2}
+        edited.run()
+        assert list(edited.read()) == ["alpha?", "beta?"]
+
+    def test_a_setup_function_that_was_edited_between_two_runs_makes_everything_anew(self, letters):
+        def task_with(setup):
+            @luisy.interim
+            @luisy.requires(Letters)
+            @luisy.directory_task(".txt", engine="serial", setup=setup)
+            def prepared(text, state):
+                return text + state
+
+            return prepared()
+
+        task_with(lambda: "!").run()
+        prepared = task_with(lambda: "?")
+        assert prepared.plan().counts == {"code": 2}
+        prepared.run()
+        assert list(prepared.read()) == ["alpha?", "beta?"]
+
     def test_an_edit_while_the_program_runs_is_an_error_and_not_a_mix(self, working_dir, write_files):
         """Workers read the module from the disk, and would run other code than the parent has recorded."""
         module = "import luisy_dir as luisy\n" + "from pipelines import Letters\n"
@@ -231,7 +262,7 @@ class TestFences:
     def test_a_run_that_lost_its_lock_publishes_nothing(self, tmp_path):
         """Correctness does not rest on the lock: whoever takes over renames first."""
         directory = str(tmp_path / "Task")
-        with pytest.raises(errors.StorageError), Transaction(directory, "f" * 32) as first:
+        with pytest.raises(errors.BusyError, match="taken over"), Transaction(directory, "f" * 32) as first:
             local.write_new(first.files, "a.bin", lambda file: file.write(b"a"))
             os.unlink(os.path.join(first.staging, "lock"))
             with Transaction(directory, "f" * 32) as second:
@@ -269,7 +300,7 @@ class TestNothingOfYoursIsLost:
         with pytest.raises(errors.ForeignDirectoryError, match="which another task has published"):
             inner().run()
 
-    def test_the_advice_names_the_directory_with_its_parameters(self, letters, write_files):
+    def test_only_the_directory_with_the_tasks_own_parameters_is_brought_up_to_date(self, letters, write_files):
         @luisy.interim
         @luisy.requires(Letters)
         @luisy.directory_task(".txt", engine="serial", params={"gain": luigi.IntParameter(default=1)})
@@ -277,9 +308,32 @@ class TestNothingOfYoursIsLost:
             return text * gain
 
         amplified(gain=5).run()
+        amplified(gain=2).run()
         write_files(letters, {"c.txt": b"gamma"})
-        with pytest.raises(errors.StaleDirectoryError, match=r"amplified\(gain=5\)\.output\(\)\.remove\(\)"):
-            amplified(gain=5).run()
+        amplified(gain=5).run()
+        assert [len(text) for text in amplified(gain=5).read()] == [25, 20, 25]
+        assert [len(text) for text in amplified(gain=2).read()] == [10, 8]
+        assert not amplified(gain=2).complete()
+
+    def test_a_file_of_yours_where_an_output_belongs_is_not_replaced(self, letters, write_files):
+        """An update knows which files are its own; the directory stays as it was, and the error names yours."""
+        Upper().run()
+        write_files(Upper().output().path, {"c.txt": b"mine"})
+        write_files(letters, {"a.txt": b"other", "c.txt": b"gamma"}, age_seconds=30)
+        with pytest.raises(errors.ForeignDirectoryError, match=r"'c\.txt'"):
+            Upper().run()
+        with open(os.path.join(Upper().output().path, "c.txt"), "rb") as file:
+            assert file.read() == b"mine"
+        assert list(Upper().read()) == ["ALPHA", "BETA"]
+
+    def test_files_of_yours_outlive_an_update(self, letters, write_files):
+        Upper().run()
+        write_files(Upper().output().path, {"my_labels.csv": b"mine"})
+        os.remove(os.path.join(letters, "a.txt"))
+        write_files(letters, {"c.txt": b"gamma"})
+        Upper().run()
+        assert files_below(Upper().output().path) == ["b.txt", "c.txt", "my_labels.csv"]
+        assert Upper().complete()
 
 
 class TestSameAnswer:

@@ -1,15 +1,18 @@
 """The plan: what would be done with each item, and why."""
 
+import dataclasses
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from conftest import an_entry
 from hypothesis import given
 from hypothesis import strategies as st
 
+from luisy_dir.entry import Failure, OutputFile
 from luisy_dir.item import Item, Source, scan
-from luisy_dir.manifest import Failure, OutputFile
-from luisy_dir.plan import RACY_NS, Plan, PlanRow, Reason, plan_first_build, plan_update
+from luisy_dir.plan import RACY_NS, Keys, Plan, PlanRow, Reason, deletions, plan_first_build, plan_update
 from luisy_dir.storage import local
 
 STARTED = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
@@ -41,7 +44,7 @@ class Digests:
         return self.digests[path]
 
 
-def update(items, entries, *, outputs=None, stale=None, digests=None):
+def update(items, entries, *, outputs=None, stale=None, digests=None, distrust=()):
     return plan_update(
         items,
         entries,
@@ -49,11 +52,12 @@ def update(items, entries, *, outputs=None, stale=None, digests=None):
         stale=stale,
         digest_of=digests or Digests(),
         output_path=lambda path: f"/out/{path}",
+        distrust=distrust,
     )
 
 
 def reason(item=None, entry=ENTRY, **facts):
-    [row] = update([item or an_item()], [entry], **facts).rows
+    [row] = update([item or an_item()], [entry], **facts)
     return row.reason
 
 
@@ -69,15 +73,17 @@ def test_before_the_first_build_every_item_is_new():
 
 
 def test_an_item_without_an_entry_is_new():
-    [row] = update([an_item()], []).rows
+    item = an_item()
 
-    assert row.reason == Reason.NEW
+    [row] = update([item], [])
+
+    assert row == ("a", Reason.NEW, item, None)
 
 
 def test_an_entry_without_an_item_is_deleted():
-    [row] = update([], [ENTRY]).rows
+    [row] = update([], [ENTRY])
 
-    assert row == ("a", Reason.DELETED, None)
+    assert row == ("a", Reason.DELETED, None, ENTRY)
 
 
 def test_an_item_of_the_same_size_and_time_is_unchanged_and_not_read():
@@ -115,9 +121,9 @@ def test_a_file_that_can_no_longer_be_read_is_changed_and_the_plan_goes_on(tmp_p
     (tmp_path / "b.png").touch()
     entries = [an_entry(key, sources=(Source("", f"{key}.png", 5, OLD_NS, "digest"),)) for key in "ab"]
 
-    plan = update(scan(str(tmp_path)), entries, digests=lambda path: local.digest_of(path)[0])
+    rows = update(scan(str(tmp_path)), entries, digests=lambda path: local.digest_of(path)[0])
 
-    assert [row.reason for row in plan.rows] == [Reason.CHANGED, Reason.CHANGED]
+    assert [row.reason for row in rows] == [Reason.CHANGED, Reason.CHANGED]
 
 
 @pytest.mark.parametrize("facts", [{"path": "a.jpg"}, {"root": "other"}])
@@ -276,6 +282,45 @@ def test_outputs_that_are_trusted_are_not_looked_at():
     assert reason(outputs=None) == Reason.UNCHANGED
 
 
+def test_an_item_whose_output_is_known_to_be_damaged_is_made_anew():
+    """A verification has marked its entry; where outputs are trusted as well."""
+    entry = msgspec.structs.replace(ENTRY, status="output missing")
+
+    assert reason(entry=entry, outputs=None) == Reason.OUTPUT_MISSING
+    assert reason(entry=entry, outputs={"a.npy": (20, OLD_NS)}) == Reason.OUTPUT_MISSING
+
+
+# -- a closer look ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("digest", "expected"), [("digest", Reason.UNCHANGED), ("other", Reason.CHANGED)])
+def test_a_source_that_is_distrusted_is_judged_by_its_digest_whatever_its_size_and_time(digest, expected):
+    """Some network disks lie about times, and a tool may set them back."""
+    digests = Digests(**{"/raw/a.png": digest})
+
+    assert reason(digests=digests, distrust={"sources"}) == expected
+    assert digests.asked == ["/raw/a.png"]
+
+
+@pytest.mark.parametrize(
+    ("digest", "expected"), [("output digest", Reason.UNCHANGED), ("other", Reason.OUTPUT_CHANGED)]
+)
+def test_an_output_that_is_distrusted_is_judged_by_its_digest_whatever_its_size_and_time(digest, expected):
+    digests = Digests(**{"/out/a.npy": digest})
+
+    assert reason(outputs={"a.npy": (20, OLD_NS)}, digests=digests, distrust={"outputs"}) == expected
+    assert digests.asked == ["/out/a.npy"]
+
+
+def test_a_source_that_was_never_read_is_not_read_however_closely_one_looks():
+    """A file that was skipped has no digest to compare with."""
+    entry = an_entry("a", status="skipped", sources=(now(),), started=STARTED)
+    digests = Digests()
+
+    assert reason(entry=entry, digests=digests, distrust={"sources"}) == Reason.UNCHANGED
+    assert digests.asked == []
+
+
 # -- several reasons at once ------------------------------------------------------------------------------------------
 
 
@@ -291,9 +336,9 @@ def test_other_code_or_parameters_make_every_item_stale(stale, status):
 
 
 def test_other_code_makes_no_item_stale_that_is_new_or_deleted():
-    plan = update([an_item(key="b")], [ENTRY], stale=Reason.CODE)
+    rows = update([an_item(key="b")], [ENTRY], stale=Reason.CODE)
 
-    assert [(row.key, row.reason) for row in plan.rows] == [("a", Reason.DELETED), ("b", Reason.NEW)]
+    assert [(row.key, row.reason) for row in rows] == [("a", Reason.DELETED), ("b", Reason.NEW)]
 
 
 def test_a_changed_source_is_named_before_a_missing_output():
@@ -315,7 +360,7 @@ def test_every_key_of_now_and_then_has_one_row_in_key_order(today, then):
     items = [an_item(now(path=key), key=key) for key in sorted(today)]
     entries = [an_entry(key, sources=(now(path=key),), started=STARTED) for key in sorted(then)]
 
-    rows = update(items, entries).rows
+    rows = update(items, entries)
 
     assert [row.key for row in rows] == sorted(today | then)
     assert {row.key for row in rows if row.reason == Reason.NEW} == today - then
@@ -409,3 +454,176 @@ def test_reckoning_with_times_is_exact_enough():
     reason(an_item(now(mtime_ns=mtime_ns)), entry, digests=digests)
 
     assert digests.asked == []
+
+
+# -- the two parts of a plan ------------------------------------------------------------------------------------------
+
+
+def a_row(key, why, **facts):
+    """A row as :func:`plan_update` makes it, but for the given facts."""
+    item = None if why == Reason.DELETED else an_item(now(path=f"{key}.png"), key=key)
+    outputs = (OutputFile(f"{key}.npy", 1, 1, "00"),)
+    entry = None if why == Reason.NEW else an_entry(key, sources=(now(path=f"{key}.png"),), outputs=outputs, **facts)
+    return PlanRow(key, why, item, entry)
+
+
+@given(st.dictionaries(KEYS, st.sampled_from(Reason)))
+def test_rows_are_one_for_every_key_in_key_order_be_it_changed_or_not(reasons):
+    changes = [PlanRow(key, why) for key, why in sorted(reasons.items()) if why != Reason.UNCHANGED]
+    unchanged = [key for key, why in reasons.items() if why == Reason.UNCHANGED]
+
+    plan = Plan(changes, Keys(len(unchanged), lambda: unchanged))
+
+    assert [(row.key, row.reason) for row in plan.rows] == sorted(reasons.items())
+    assert plan.counts == Counter(why.value for why in reasons.values())
+    assert list(plan.counts.values()) == sorted(plan.counts.values(), reverse=True)
+
+
+def test_keys_that_are_unchanged_are_looked_up_only_where_somebody_wants_to_see_them():
+    """Of 100,000 of them, a run with little to do needs the number alone."""
+
+    def load():
+        raise AssertionError("they were looked up")
+
+    plan = Plan([a_row("a", Reason.CHANGED)], Keys(100_000, load))
+
+    assert plan.counts == {"unchanged": 100_000, "changed": 1}
+    assert plan.item_count == 100_001
+    assert str(plan).startswith("100001 items: 100000 unchanged, 1 changed")
+
+
+def test_keys_are_a_collection_in_order():
+    keys = Keys(3, lambda: ["c", "a", "b"])
+
+    assert (len(keys), list(keys)) == (3, ["a", "b", "c"])
+    assert "b" in keys
+    assert "d" not in keys
+
+
+def test_without_anything_else_there_are_no_keys():
+    assert (len(Keys()), list(Keys())) == (0, [])
+
+
+def test_the_first_unchanged_keys_are_named_too():
+    assert Plan([], Keys(4, lambda: "dcba")).examples("unchanged") == ["a", "b", "c"]
+
+
+def test_what_no_longer_counts_are_the_former_entries_of_all_that_is_not_unchanged():
+    """Also of what was only touched: it gets an entry that says so."""
+    rows = [a_row(f"{number}", why) for number, why in enumerate(Reason)]
+
+    superseded = Plan(rows).superseded()
+
+    with_entry = [row for row in rows if row.reason not in {Reason.NEW, Reason.UNCHANGED}]
+    assert superseded == [row.entry for row in with_entry]
+
+
+def test_what_was_touched_keeps_its_outputs_and_is_told_by_its_new_time():
+    """Its digest is as it was, or it would be changed; else the next plan would read it again."""
+    then, today = now(digest="digest"), now(mtime_ns=OLD_NS + 7)
+    entry = an_entry("a", sources=(then,), outputs=(OUTPUT,), started=STARTED)
+    plan = Plan([PlanRow("a", Reason.TOUCHED, an_item(today), entry), a_row("b", Reason.CHANGED)])
+
+    [kept] = plan.touched()
+
+    assert kept.sources == (now(mtime_ns=OLD_NS + 7, digest="digest"),)
+    assert msgspec.structs.replace(kept, sources=entry.sources) == entry
+
+
+def test_outputs_are_expected_where_they_were_before_and_those_of_new_items_by_their_key():
+    """So that what lies in the way is found before an hour of work."""
+    rows = [a_row("a", Reason.NEW), a_row("b", Reason.CHANGED), a_row("c/d", Reason.NEW)]
+    at_rest = [a_row("e", Reason.DELETED), a_row("f", Reason.TOUCHED)]
+    several = an_entry("g", outputs=(OutputFile("g/1.json", 1, 1, "00"), OutputFile("g/2.npy", 1, 1, "00")))
+
+    plan = Plan([*rows, *at_rest, PlanRow("g", Reason.CODE, an_item(key="g"), several)])
+
+    assert plan.expected_paths(".npy") == ["a.npy", "b.npy", "c/d.npy", "g/1.json", "g/2.npy"]
+
+
+def test_items_that_are_gone_are_no_items_of_now():
+    plan = Plan([a_row("a", Reason.NEW), a_row("b", Reason.DELETED)], Keys(2, lambda: "cd"))
+
+    assert plan.item_count == 3
+
+
+# -- what a run would find to do --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("why", Reason)
+def test_a_run_has_nothing_to_do_only_where_nothing_is_processed_and_nothing_removed(why):
+    """A no-op makes no new generation; a failure of before is tried again by a run that happens."""
+    assert plan_of(why).is_at_rest == (why in {Reason.UNCHANGED, Reason.TOUCHED})
+
+
+@pytest.mark.parametrize("why", Reason)
+def test_a_generation_that_is_not_all_in_its_place_is_neither_complete_nor_at_rest(why):
+    plan = dataclasses.replace(plan_of(why), is_pending=True)
+
+    assert not plan.is_complete
+    assert not plan.is_at_rest
+    assert "finishes that first" in str(plan)
+
+
+@pytest.mark.parametrize("why", Reason)
+def test_a_pinned_generation_is_complete_whatever_becomes_of_its_inputs(why):
+    plan = dataclasses.replace(plan_of(why), is_pinned=True)
+
+    assert plan.is_complete
+    assert "pinned" in str(plan)
+    assert not dataclasses.replace(plan, is_pending=True).is_complete
+
+
+def test_a_plan_says_how_long_it_may_take():
+    """An item that was processed before as long as it took then, a new one as long as one takes on average."""
+    rows = [a_row("a", Reason.CHANGED, seconds=60.0), a_row("b", Reason.NEW), a_row("c", Reason.DELETED, seconds=1e9)]
+
+    plan = Plan([*rows, a_row("d", Reason.TOUCHED, seconds=1e9)], mean_seconds=20.0, workers=4)
+
+    assert plan.estimated_seconds == 20.0
+    assert "; about 0:00:20 with 4 workers\n" in str(plan)
+    assert "; about 0:01:20\n" in str(dataclasses.replace(plan, workers=1))
+
+
+def test_where_nothing_was_recorded_no_time_is_told():
+    plan = Plan([a_row("a", Reason.NEW)])
+
+    assert plan.estimated_seconds is None
+    assert "about" not in str(plan)
+
+
+def test_a_moment_is_not_worth_telling():
+    assert "about" not in str(Plan([a_row("a", Reason.NEW)], mean_seconds=0.4))
+
+
+def test_what_is_gone_is_counted_where_it_was_written_and_read_from_the_folders_in_question():
+    """A disk that is not mounted takes results away; what was skipped or failed has none."""
+    rows = [
+        a_row("a", Reason.DELETED),
+        a_row("b", Reason.DELETED, status="skipped"),
+        a_row("c", Reason.DELETED, status="failed"),
+        a_row("d", Reason.CHANGED),
+    ]
+
+    assert deletions(Plan(rows), {"raw"}) == 1
+    assert deletions(Plan(rows), {"other"}) == 0
+
+
+OF_B_TOO = an_entry("a", sources=(A, B))
+
+
+@pytest.mark.parametrize(
+    ("row", "of_a", "of_b"),
+    [
+        pytest.param(PlanRow("a", Reason.CHANGED, an_item(A), OF_B_TOO), 0, 1, id="its file in B is gone"),
+        pytest.param(PlanRow("a", Reason.CHANGED, an_item(B), OF_B_TOO), 1, 0, id="its file in A is gone"),
+        pytest.param(PlanRow("a", Reason.DELETED, None, OF_B_TOO), 1, 1, id="both are gone"),
+        pytest.param(PlanRow("a", Reason.CHANGED, an_item(A, B), OF_B_TOO), 0, 0, id="both are there"),
+        pytest.param(PlanRow("a", Reason.NEW, an_item(A, B)), 0, 0, id="both are new"),
+        pytest.param(PlanRow("a", Reason.CHANGED, an_item(A, B), an_entry("a", sources=(A,))), 0, 0, id="one more"),
+    ],
+)
+def test_a_joined_item_has_lost_what_is_gone_from_one_folder_alone(row, of_a, of_b):
+    """Only one of two disks may not be mounted; with an outer join the item goes on without it."""
+    assert (deletions(Plan([row]), {"A"}), deletions(Plan([row]), {"B"})) == (of_a, of_b)
+    assert deletions(Plan([row]), {"A", "B"}) == max(of_a, of_b)

@@ -10,7 +10,7 @@ import pytest
 from conftest import an_entry
 from tqdm import tqdm
 
-from luisy_dir.manifest import Failure
+from luisy_dir.entry import Failure
 from luisy_dir.progress import Progress
 
 

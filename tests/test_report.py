@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from conftest import an_entry
 
+from luisy_dir.entry import COLUMNS, Failure, OutputFile
 from luisy_dir.item import Source
-from luisy_dir.manifest import COLUMNS, Failure, OutputFile
 from luisy_dir.report import frame
 
 DTYPES = {

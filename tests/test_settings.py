@@ -19,6 +19,7 @@ from luisy_dir.errors import SettingError
 from luisy_dir.settings import SETTINGS, adopt, process_state, resolve, set_working_dir
 
 SOURCES = ["flag", "python", "environment", "class", "luigi.cfg"]  # the strongest first
+SWITCHES = {"retry_failed"}  # their flags take no value: given, they say true
 
 
 class AnyTask(luigi.Task):
@@ -36,7 +37,8 @@ def say(monkeypatch, request):
 
     def give(source, name, value):
         if source == "flag":
-            flags.append(f"--luisy-dir-{name.replace('_', '-')}={value}")
+            flag = f"--luisy-dir-{name.replace('_', '-')}"
+            flags.append(flag if name in SWITCHES else f"{flag}={value}")
             monkeypatch.setattr(CmdlineParser, "_instance", CmdlineParser(["AnyTask", *flags]))
         elif source == "python":
             settings._set_in_python[name] = value
@@ -65,13 +67,17 @@ VALUES = {
     "freshness": (("exists", "exists"), ("inputs", "inputs")),
     "check_outputs": (("none", "none"), ("stat", "stat")),
     "on_empty": (("allow", "allow"), ("error", "error")),
+    "max_deleted": (("0.25", 0.25), ("7", 7)),
+    "keep_generations": (("1", 1), ("9", 9)),
+    "retry_failed": (("true", True), ("false", False)),
 }
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("source", SOURCES)
 def test_every_setting_may_come_from_every_source(say, source, name):
-    for text, value in VALUES[name]:
+    values = [(text, value) for text, value in VALUES[name] if value or source != "flag" or name not in SWITCHES]
+    for text, value in values:
         assert resolve(name, say(source, name, text)) == value
 
 
@@ -101,6 +107,9 @@ def test_what_nobody_set_has_its_default(say, name):
         ("seed", 0),
         ("freshness", "inputs"),
         ("check_outputs", "stat"),
+        ("max_deleted", 0.5),
+        ("keep_generations", 3),
+        ("retry_failed", False),
         ("on_empty", "error"),
     ],
 )
@@ -175,6 +184,15 @@ def test_a_setting_without_a_task_comes_from_the_other_sources(say):
         ("max_errors", "1000", 1000),
         ("engine", "loky:get_reusable_executor", "loky:get_reusable_executor"),
         ("durability", "item", "item"),
+        ("max_deleted", "0", 0),
+        ("max_deleted", "1.0", 1.0),
+        ("max_deleted", "1", 1),
+        ("keep_generations", "1", 1),
+        ("retry_failed", "True", True),
+        ("retry_failed", "yes", True),
+        ("retry_failed", "1", True),
+        ("retry_failed", "NO", False),
+        ("retry_failed", "0", False),
         ("working_dir", "/a/../b/", "/b"),
     ],
 )
@@ -192,6 +210,9 @@ WRONG = {
     "seed": ["-1", "1.0", "random"],
     "freshness": ["newer", "Inputs"],
     "check_outputs": ["full", "True"],
+    "max_deleted": ["-1", "-0.1", "1.5", "half", "nan", "inf", "50%"],
+    "keep_generations": ["0", "-1", "1.5", "all"],
+    "retry_failed": ["2", "on", "maybe", "-"],
     "on_empty": ["warn", "ignore"],
 }
 NAMED = {
@@ -213,18 +234,56 @@ def test_what_is_not_allowed_is_refused_in_words_that_name_setting_value_and_all
     assert f"Allowed: {SETTINGS[name].allowed}" in message
 
 
-@pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("name", WRONG)
+TAKES_ANY_TEXT = [
+    (name, source) for name in WRONG for source in SOURCES if (name in SWITCHES, source) != (True, "flag")
+]
+
+
+@pytest.mark.parametrize(("name", "source"), TAKES_ANY_TEXT)
 def test_a_wrong_value_is_refused_in_words_that_name_its_source(say, source, name):
     with pytest.raises(SettingError, match=re.escape(f"from {NAMED[source]}")):
         resolve(name, say(source, name, "-wrong-"))
 
 
 @pytest.mark.parametrize("value", [object(), b"serial", ["serial"], True, 2.0])
-@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("name", sorted(WRONG.keys() - {"retry_failed"}))
 def test_a_class_attribute_of_another_kind_is_refused(say, name, value):
     with pytest.raises(SettingError, match="the class or decorator of Task"):
         resolve(name, say("class", name, value))
+
+
+@pytest.mark.parametrize("value", [object(), b"true", ["true"], 2.0, 2])
+def test_a_class_attribute_that_is_neither_true_nor_false_is_refused(say, value):
+    with pytest.raises(SettingError, match="the class or decorator of Task"):
+        resolve("retry_failed", say("class", "retry_failed", value))
+
+
+@pytest.mark.parametrize(("value", "expected"), [(True, True), (False, False), (1, True), (0, False)])
+def test_a_class_attribute_may_be_true_or_false(say, value, expected):
+    """False is given, and not the same as nothing: it is stronger than luigi.cfg."""
+    say("luigi.cfg", "retry_failed", "false" if value else "true")
+
+    assert resolve("retry_failed", say("class", "retry_failed", value)) is expected
+
+
+def test_a_switch_that_is_given_reaches_a_child_process(say):
+    say("flag", "retry_failed", "true")
+    state = process_state()
+
+    with open_engine("processes", 1) as executor:
+        executor.submit(adopt, state).result()
+        answer = executor.submit(resolve, "retry_failed").result()
+
+    assert answer is True
+
+
+@pytest.mark.parametrize("source", SOURCES[1:])
+def test_a_switch_that_is_not_given_says_nothing(say, source):
+    """A command line with other flags does not mean "false": weaker sources count."""
+    say("flag", "workers", "2")
+
+    assert resolve("retry_failed", say(source, "retry_failed", "true")) is True
+    assert "retry_failed" not in process_state() or source == "python"
 
 
 def test_a_wrong_value_of_a_weaker_source_does_not_matter(say):

@@ -10,8 +10,10 @@ import pytest
 from conftest import files_below
 
 from luisy_dir import errors
+from luisy_dir.entry import Entry, OutputFile, encode_entry
 from luisy_dir.item import Source
-from luisy_dir.manifest import Entry, Journal, OutputFile, encode_entry, read_manifest
+from luisy_dir.journal import Journal
+from luisy_dir.manifest import read_manifest
 from luisy_dir.staging import staging_of, withdraw
 from luisy_dir.storage import local, system
 from luisy_dir.transaction import Facts, Transaction, entries_in_staging
@@ -137,12 +139,52 @@ def test_what_appears_meanwhile_is_not_replaced(directory):
     assert os.listdir(directory) == []
 
 
-def test_a_directory_that_is_published_already_is_not_published_again(directory):
+def test_a_directory_that_was_published_since_it_was_looked_at_is_left_to_who_has_done_so(directory):
+    """What was planned no longer holds: a first generation is never published over another."""
     with Transaction(directory, "f" * 32) as transaction:
         write_item(transaction, "a")
         transaction.commit(FACTS)
-    with pytest.raises(errors.StaleDirectoryError), Transaction(directory, "f" * 32):
+    with pytest.raises(errors.BusyError, match="Run again"), Transaction(directory, "f" * 32):
         pass
+    assert os.listdir(os.path.dirname(directory)) == ["Task"]
+    assert read_manifest(directory).record.generation == 1
+
+
+def test_a_directory_that_was_brought_up_to_date_since_it_was_looked_at_is_left_to_who_has_done_so(directory):
+    """A plan against a generation that is no longer the last would bring back what has been superseded."""
+    with Transaction(directory, "f" * 32) as transaction:
+        write_item(transaction, "a")
+        transaction.commit(FACTS)
+    base = read_manifest(directory)
+    with Transaction(directory, "f" * 32, base=base) as transaction:
+        write_item(transaction, "b")
+        transaction.commit(FACTS)
+    with pytest.raises(errors.BusyError, match="Run again"), Transaction(directory, "f" * 32, base=base):
+        pass
+    assert read_manifest(directory).record.generation == 2
+
+
+def test_what_was_published_is_superseded_in_its_place(directory):
+    """Files of items that changed are others, those of items that are gone are gone, and the rest stay as they are."""
+    with Transaction(directory, "f" * 32) as transaction:
+        for key in ("a", "b", "c/d"):
+            write_item(transaction, key)
+        transaction.commit(FACTS)
+    base = read_manifest(directory)
+    entries = {entry.key: entry for entry in base.entries()}
+    kept = os.stat(os.path.join(directory, "a.bin"))
+    with Transaction(directory, "f" * 32, base=base) as transaction:
+        write_item(transaction, "b", b"other")
+        write_item(transaction, "e")
+        transaction.commit(FACTS, [entries["b"], entries["c/d"]])
+
+    assert files_below(directory) == ["a.bin", "b.bin", "e.bin"]
+    manifest = read_manifest(directory)
+    assert [entry.key for entry in manifest.entries()] == ["a", "b", "e"]
+    assert (manifest.record.generation, manifest.record.parent) == (2, 1)
+    assert manifest.record.counts == {"written": 3, "skipped": 0, "rejected": 0, "failed": 0}
+    assert os.stat(os.path.join(directory, "a.bin")) == kept
+    assert sorted(os.listdir(os.path.join(directory, ".manifest", "undo-00000002"))) == ["b.bin", "c"]
     assert os.listdir(os.path.dirname(directory)) == ["Task"]
 
 

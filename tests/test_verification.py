@@ -9,8 +9,8 @@ from dataclasses import FrozenInstanceError
 import pytest
 from conftest import an_entry
 
+from luisy_dir.entry import OutputFile, encode_entry
 from luisy_dir.errors import ManifestError, MissingInputError, StorageError
-from luisy_dir.manifest import OutputFile, encode_entry
 from luisy_dir.storage import local
 from luisy_dir.transaction import Facts, Transaction
 from luisy_dir.verification import Verification, verify

@@ -1,4 +1,4 @@
-"""The command ``luisy-dir``: what was published, what became of each item, and what a run would do."""
+"""The command ``luisy-dir``: what was published, how to go back to it, and what a run would do."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ import sys
 import click
 
 import luisy_dir
+from luisy_dir.cli.collecting import gc
+from luisy_dir.cli.comparing import diff
 from luisy_dir.cli.demonstrating import demo
 from luisy_dir.cli.exits import EXIT_CODES, Commands
 from luisy_dir.cli.failures import errors
 from luisy_dir.cli.listing import ls
 from luisy_dir.cli.planning import plan
 from luisy_dir.cli.reporting import report
+from luisy_dir.cli.returning import release, rollback
 from luisy_dir.cli.verifying import verify
+from luisy_dir.cli.versioning import versions
 
 _TABLE_OF_EXIT_CODES = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {what}" for code, what in EXIT_CODES.items())
 
@@ -26,13 +30,14 @@ _TABLE_OF_EXIT_CODES = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {what}" fo
 )
 @click.version_option(luisy_dir.__version__, prog_name="luisy-dir")
 def commands() -> None:
-    """Look at directories that luisy_dir has published, and at what a run would do.
+    """Look at directories that luisy_dir has published, at what a run would do, and go back to earlier generations.
 
-    Nothing here runs a task or changes a result, but for demo, which fills a folder of its own.
+    Nothing here runs a task, but for demo, which fills a folder of its own. What is published is changed by rollback,
+    release and verify --repair alone, and gc removes what nobody needs any more; all else only looks.
     """
 
 
-for _command in (ls, report, errors, verify, plan, demo):
+for _command in (ls, report, errors, verify, plan, versions, diff, rollback, release, gc, demo):
     commands.add_command(_command)
 
 

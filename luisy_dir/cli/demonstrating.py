@@ -18,6 +18,7 @@ from luisy_dir.cli.reporting import show_report
 from luisy_dir.cli.text import examples, printable, say
 from luisy_dir.demo import PIPELINE, RAW, RESULT, set_up
 from luisy_dir.demo.images import COUNT
+from luisy_dir.manifest import Manifest
 
 _FOLDER = "luisy_dir_demo"
 _FIRST_ROWS = 5
@@ -36,9 +37,9 @@ _FIRST_ROWS = 5
 def demo(ctx: click.Context, folder: str, *, images: int) -> None:
     """Fill FOLDER (luisy_dir_demo where it is not given) with images and a pipeline, and run it with Luigi.
 
-    Photographs are cut into PNG files, which two tasks turn into arrays and into their red channel. What is there
-    already is left as it is: edit the pipeline, add or remove images, remove the
-    results (the folders interim and final), and run the demo again.
+    Photographs are cut into PNG files, which two tasks turn into arrays and into their red channel. Images and pipeline
+    that are there already are left as they are: add, edit or remove images, change the pipeline, and run the demo
+    again, which brings the results up to date.
 
     Prints the command that is run, what Luigi says, where results, manifest and report lie, and what to try next. The
     exit code is 1 where Luigi fails.
@@ -46,7 +47,8 @@ def demo(ctx: click.Context, folder: str, *, images: int) -> None:
     say(f"Images, pipeline and Luigi's configuration: {printable(folder)}")
     set_up(folder, images)
     if _run_luigi(folder) != 0:
-        say(f"\nLuigi failed, and says above why. To begin anew, remove {printable(folder)}.")
+        say("\nLuigi failed, and says above why. Mend that, and run the demo again, which brings all up to date.")
+        say(f"To begin anew, remove {printable(folder)}.")
         ctx.exit(BAD_NEWS)
     _show(folder)
 
@@ -74,15 +76,14 @@ def _luigi() -> list[str]:
 
 def _show(folder: str) -> None:
     result = os.path.join(folder, *RESULT.split("/"))
-    place = look_at(result)
+    place = look_at(result, published=True)  # a run that failed may have left its entries beside it
     assert place.manifest is not None  # noqa: S101 - Luigi has looked
-    manifest = os.path.join(result, os.path.relpath(place.manifest.path, place.directory))
     first = next((output.path for entry in place.entries for output in entry.outputs), "<key>.npy")
     code = f"import numpy; print(numpy.load({json.dumps(os.path.join(result, first))}).shape)"
     path, inside = printable(shlex.quote(result)), printable(shlex.quote(folder))
     say(f"""
 Results    {printable(result)}/<key>.npy, one array for each image
-Manifest   {printable(manifest)}, one JSON object a line
+Manifest   {_manifest_in(result, place.manifest)}
 Report     the manifest as a table; RedChannel().report() is the same as a pandas frame:
 
 $ luisy-dir report {path} --limit {_FIRST_ROWS}""")
@@ -95,5 +96,13 @@ Try next:
   python -c {printable(shlex.quote(code))}
   (cd {inside} && luisy-dir plan red_channel RedChannel)
 
-Add a PNG file to {printable(os.path.join(folder, *RAW.split("/")))}, or change what process does in
-{printable(os.path.join(folder, PIPELINE))}, and look at the plan again: it says what is stale, and why.""")
+Add, edit or remove a PNG file in {printable(os.path.join(folder, *RAW.split("/")))}, or change what process does in
+{printable(os.path.join(folder, PIPELINE))}, and look at the plan again: it says what is stale, and why. Run the demo
+again, which processes that alone, and see with 'luisy-dir diff PATH' what has changed.""")
+
+
+def _manifest_in(result: str, manifest: Manifest) -> str:
+    first, *later = (os.path.join(result, os.path.relpath(path, manifest.directory)) for path in manifest.paths)
+    told = f"{printable(first)}, one JSON object a line"
+    names = ", ".join(printable(os.path.basename(path)) for path in later)
+    return f"{told}; newer lines in {names}" if names else told

@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from luisy_dir.cli.exits import BAD_NEWS
-from luisy_dir.cli.places import Place, look_at, say_heading
+from luisy_dir.cli.places import Place, look_at, say_heading, warn_of_heading
 from luisy_dir.cli.text import examples, lines_of, printable, say, say_json
-from luisy_dir.manifest import Entry
+from luisy_dir.entry import Entry
 
 
 @click.command(
@@ -23,20 +23,22 @@ from luisy_dir.manifest import Entry
 )
 @click.argument("path")
 @click.option("--traceback", "with_traceback", is_flag=True, help="Show where in the code each one failed.")
+@click.option("--published", is_flag=True, help="Show what is published, and no run that did not publish.")
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects instead, one for each such item.")
 @click.pass_context
-def errors(ctx: click.Context, path: str, *, with_traceback: bool, as_json: bool) -> None:
+def errors(ctx: click.Context, path: str, *, with_traceback: bool, published: bool, as_json: bool) -> None:
     """Show the items of PATH that failed or were rejected, and why.
 
-    PATH is a published directory; where nothing is published, the items are those of the last run, which failed or is
-    under way.
+    PATH is a published directory. Where the last run did not publish, because it failed or is under way, the items are
+    those of that run alone, and a first line says so. --published shows those of the published generation all the same.
 
     Prints how many there are of each type of error, then each item with its files and the message. The exit code is 1
     where an item failed; that some were rejected is no error.
     """
-    place = look_at(path)
+    place = look_at(path, published=published)
     groups = _by_type(place.entries)
     if as_json:
+        warn_of_heading(place)
         say_json([_as_object(entry) for group in groups.values() for entry in group])
     else:
         _show_errors(place, groups, with_traceback=with_traceback)

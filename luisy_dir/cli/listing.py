@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import click
 
-from luisy_dir.cli.places import STATUSES, is_staged
-from luisy_dir.cli.text import examples, number_of_bytes, printable, say, say_json, table
+from luisy_dir.cli.places import OUTPUT_MISSING, STATUSES, has_not_published, is_pending, runs_in_staging
+from luisy_dir.cli.text import examples, moment_in_utc, number_of_bytes, printable, say, say_json, table
+from luisy_dir.entry import Entry
 from luisy_dir.errors import ManifestError, MissingInputError
-from luisy_dir.manifest import FOLDER, Entry, published_below, read_manifest
+from luisy_dir.manifest import published_below, read_manifest
+from luisy_dir.record import FOLDER
 from luisy_dir.storage import local
 from luisy_dir.transaction import entries_in_staging
 
@@ -34,7 +36,22 @@ class _Line:
     layer: str | None = None
     generation: int | None = None
     published: datetime | None = None
+    is_pinned: bool = False
+    is_pending: bool = False  # not all files of the generation are in their places yet
+    has_unpublished_run: bool = False  # one that failed, or is under way
     message: str | None = None
+
+    @property
+    def notes(self) -> str | None:
+        """What is unusual about what is published, in a few words."""
+        facts = {
+            "pinned": self.is_pinned,
+            "unfinished": self.is_pending,
+            "last run not published": self.has_unpublished_run and self.state == "published",
+        }
+        missing = (self.counts or {}).get(OUTPUT_MISSING)
+        named = [name for name, holds in facts.items() if holds] + ([f"{missing} {OUTPUT_MISSING}"] if missing else [])
+        return ", ".join(named) or None
 
 
 @click.command(
@@ -53,9 +70,13 @@ def ls(folder: str | None, *, as_json: bool) -> None:
     FOLDER is the working directory of the settings where it is not given.
 
     Prints a line for each directory: its path under FOLDER, task, layer and generation, how many items were written,
-    skipped, rejected and failed, the size of the outputs, and when it was published. A directory whose last run
-    failed, or is under way, is "not published", and the numbers are those of that run. A manifest that is damaged is
-    a line that says so.
+    skipped, rejected and failed, the size of the outputs, and when it was published. Where nothing was published yet
+    the line ends with "not published", and the numbers are those of the last run, which failed or is under way. A
+    manifest that is damaged is a line that says so.
+
+    Notes at the end of a line: "pinned" is a generation that somebody has gone back to; "unfinished" one that is
+    committed, and that the next run brings to its place; "last run not published" says that a run after it failed, or
+    is under way; "output missing" counts items whose outputs the next run makes anew.
     """
     folder = _working_dir() if folder is None else folder
     if not os.path.isdir(folder):
@@ -95,29 +116,32 @@ def _staged_below(folder: str) -> Iterator[str]:
             yield from _staged_below(os.path.join(folder, name))
         elif name.endswith(_STAGING_SUFFIX):
             directory = os.path.join(folder, name[1 : -len(_STAGING_SUFFIX)])
-            if is_staged(directory):
+            if runs_in_staging(directory):
                 yield directory
 
 
 def _published(directory: str, path: str) -> _Line | None:
     try:
-        manifest = read_manifest(directory)
-        output_bytes = 0 if manifest is None else _size(manifest.entries())
+        runs, manifest = runs_in_staging(directory), read_manifest(directory, newest=True)
+        if manifest is None:  # removed since the folder was listed
+            return None
+        output_bytes, is_unfinished = _size(manifest.entries()), is_pending(directory, manifest.record)
     except ManifestError as error:
         return _Line(path, "damaged", message=str(error))
-    if manifest is None:  # removed since the folder was listed
-        return None
     record = manifest.record
     return _Line(
         path,
         "published",
-        {status: record.counts.get(status, 0) for status in STATUSES},
+        dict.fromkeys(STATUSES, 0) | record.counts,
         output_bytes,
         record.task,
         record.parameters,
         record.layer,
         record.generation,
         record.end,
+        is_pinned=record.pinned,
+        is_pending=is_unfinished,
+        has_unpublished_run=has_not_published(runs, record),
     )
 
 
@@ -131,7 +155,7 @@ def _staged(directory: str, path: str) -> _Line:
     counts = dict.fromkeys(STATUSES, 0)
     for entry in entries:
         counts[entry.status] += 1
-    return _Line(path, "not published", counts, _size(entries))
+    return _Line(path, "not published", counts, _size(entries), has_unpublished_run=True)
 
 
 def _size(entries: Iterable[Entry]) -> int:
@@ -144,7 +168,9 @@ def _as_object(line: _Line) -> dict[str, Any]:
 
 def _show(lines: list[_Line]) -> None:
     whole = [line for line in lines if line.state != "damaged"]
-    shown, _ = table(_HEADER, [_as_row(line) for line in whole])
+    has_notes = any(line.notes for line in whole)
+    rows = [_as_row(line) + ([line.notes] if has_notes else []) for line in whole]
+    shown, _ = table([*_HEADER, "notes"] if has_notes else _HEADER, rows)
     if whole:
         say(shown[0])
     texts = dict(zip((line.path for line in whole), shown[1:], strict=True))
@@ -161,5 +187,5 @@ def _as_row(line: _Line) -> list[object]:
         line.generation,
         *(counts[status] for status in STATUSES),
         number_of_bytes(line.output_bytes or 0),
-        published.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if published else line.state,
+        moment_in_utc(published) if published else line.state,
     ]

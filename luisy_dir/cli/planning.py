@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -11,10 +13,12 @@ import click
 from luisy_dir.cli.exits import BAD_NEWS
 from luisy_dir.cli.loading import loaded
 from luisy_dir.cli.text import examples, lines_of, printable, say, say_json
+from luisy_dir.errors import DamagedManifestError, ManifestError, TooManyDeletedError
 
 if TYPE_CHECKING:
-    from luisy_dir.manifest import Record
+    from luisy_dir.manifest import Manifest
     from luisy_dir.plan import Plan
+    from luisy_dir.record import Record
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class _Step:
     is_published: bool | None
     is_to_do: bool
     message: str | None = None
+    warning: str | None = None  # why a run would be refused
     plan: Plan | None = None
 
 
@@ -59,12 +64,16 @@ def plan(
 ) -> None:
     """Show what a run of TASK, which stands in MODULE, would do, and why; nothing is run, and nothing written.
 
+    A run processes the items that are new, changed, failed before or damaged, removes the outputs of deleted ones,
+    and leaves the others as they are; where code or parameters are others, it processes all.
+
     Parameters and --luisy-dir-* settings are given as on the command line of luigi. MODULE is imported as by
     'python -m': from the current directory first.
 
     Prints the plan of each directory task that a run would come by, those that are required first: how many items are
-    new, changed, unchanged and so on, with the first keys of each. Of other tasks it says those that are not
-    complete. The plan of a task compares with what the required tasks have published by now.
+    new, changed, unchanged and so on, with the first keys of each, and how long it will take, where that is a second
+    or more. It warns of a run that would be refused, such as one that finds too many files gone. Of other tasks it
+    says those that are not complete. The plan of a task compares with what the required tasks have published by now.
     """
     with loaded(module, task, parameters) as root:
         steps = _steps([root] if no_upstream else _upstream_first(root))
@@ -87,7 +96,8 @@ def _upstream_first(root: Any) -> Iterator[Any]:
         if task in seen:
             return
         seen.add(task)
-        if _is_directory(task) or not task.complete():  # Luigi does not look beyond what is complete
+        is_over = _rests(task) if _is_directory(task) else task.complete()
+        if not is_over:  # Luigi does not look beyond what is complete
             for required in task.deps():
                 yield from visit(required)
         yield task
@@ -128,22 +138,102 @@ def _step_of_other(task: Any) -> _Step:
 
 
 def _step_of_directory(task: Any) -> _Step:
-    from luisy_dir import settings
     from luisy_dir.manifest import read_manifest
 
-    path, manifest = task.output().path, read_manifest(task.output().path)
-    is_published = manifest is not None
-    if manifest is not None and not _is_of(manifest.record, task):
-        message = f"{path!r} was published by {manifest.record.task} with other parameters: a run would be refused"
-        return _Step(_name(task), path, is_published, is_to_do=True, message=message)
-    waits_for = next((required for required in task.deps() if not _has_output(required)), None)
+    path, damage, manifest = task.output().path, None, None
+    try:
+        manifest = read_manifest(path)
+    except DamagedManifestError as error:
+        damage = error
+    step = _Step(_name(task), path, is_published=manifest is not None, is_to_do=True)
+    newest = _record_in(path) if manifest is None else manifest.record
+    if newest is not None and not _is_of(newest, task):
+        message = f"{path!r} was published by {newest.task} with other parameters: a run would be refused"
+        return replace(step, message=message)
+    waits_for = next(filter(None, map(_why_unreadable, task.deps())), None)
     if waits_for is not None:
-        what = "is not published yet: run it first" if _is_directory(waits_for) else "is not complete"
-        message = f"its items are not known, because {_name(waits_for)} {what}"
-        return _Step(_name(task), path, is_published, is_to_do=True, message=message)
+        return replace(step, is_to_do=not _rests(task), message=f"its items are not known, because {waits_for}")
+    if damage is not None:
+        return _step_of_damaged(step, task, damage, newest)
     planned = task.plan()
-    is_to_do = not is_published or (settings.resolve("freshness", task) != "exists" and not planned.is_complete)
-    return _Step(_name(task), path, is_published, is_to_do, None if is_published else "not published yet", planned)
+    if manifest is None:
+        return replace(step, message="not published yet", plan=planned)
+    is_to_do = _is_to_do(planned, manifest.record, task)
+    return replace(step, is_to_do=is_to_do, warning=_why_refused(planned, manifest, task), plan=planned)
+
+
+def _record_in(path: str) -> Record | None:
+    """The newest record that can be read where the manifest is damaged: it says whose the directory is."""
+    from luisy_dir.record import generations_in, read_record
+
+    for generation in reversed(generations_in(path)):
+        with contextlib.suppress(DamagedManifestError):
+            return read_record(path, generation)
+    return None
+
+
+def _step_of_damaged(step: _Step, task: Any, damage: DamagedManifestError, newest: Record | None) -> _Step:
+    if newest is None:
+        told = f"{damage} But no record in it can be read, so that it is not known whose it is: remove it yourself."
+        return replace(step, message="its manifest is damaged", warning=told)
+    if _can_be_named_again(step.path, newest):
+        message = f"what names its generation {newest.generation} is damaged: a run mends that first, and then plans"
+        return replace(step, message=message)
+    return replace(step, message="its manifest is damaged, so that everything would be made anew", plan=task.plan())
+
+
+def _can_be_named_again(path: str | None, newest: Record) -> bool:
+    """Whether all but CURRENT is whole of the newest generation: a run then writes that again."""
+    from luisy_dir.manifest import Manifest
+    from luisy_dir.record import generations_in
+
+    assert path is not None  # noqa: S101 - of a directory task
+    try:
+        Manifest(path, newest).verify()
+    except DamagedManifestError:
+        return False
+    return generations_in(path)[-1] == newest.generation
+
+
+def _is_to_do(planned: Plan, record: Record, task: Any) -> bool:
+    from luisy_dir import settings
+
+    is_to_retry = bool(record.counts["failed"] and settings.resolve("retry_failed", task))
+    return not _rests(task) and (planned.is_pinned or not planned.is_complete or is_to_retry)
+
+
+def _rests(task: Any) -> bool:
+    """Whether a directory task is complete, whatever has become of what it requires."""
+    from luisy_dir import settings
+    from luisy_dir.record import read_current
+
+    record = None
+    with contextlib.suppress(ManifestError):
+        record = read_current(task.output().path)
+    if record is None or not (record.pinned or settings.resolve("freshness", task) == "exists"):
+        return False
+    return bool(task.complete())
+
+
+def _why_refused(planned: Plan, manifest: Manifest, task: Any) -> str | None:
+    """Why a run would end with an error before it processes anything; None where it would not."""
+    from luisy_dir import settings
+    from luisy_dir.inputs import Inputs
+    from luisy_dir.planning import check_deletions
+
+    if planned.is_pinned:
+        if planned.is_pending or _rests(task):
+            return None
+        return (
+            f"Generation {manifest.record.generation} is pinned, and not all of its files are as they were written. "
+            f"Release it: luisy-dir release {shlex.quote(manifest.directory)}"
+        )
+    inputs = Inputs(task, settings.resolve("seed", task))
+    try:
+        check_deletions(planned, inputs, manifest, settings.resolve("max_deleted", task))
+    except TooManyDeletedError as error:
+        return str(error)
+    return None
 
 
 def _is_of(record: Record, task: Any) -> bool:
@@ -151,11 +241,17 @@ def _is_of(record: Record, task: Any) -> bool:
     return bool((record.task, record.parameters) == (task.get_task_family(), parameters))
 
 
-def _has_output(task: Any) -> bool:
-    """Whether there is anything to plan with, be it out of date."""
+def _why_unreadable(task: Any) -> str | None:
+    """Why there is nothing to plan with, be it out of date; None where there is."""
     from luisy_dir.manifest import read_manifest
 
-    return read_manifest(task.output().path) is not None if _is_directory(task) else task.complete()
+    if not _is_directory(task):
+        return None if task.complete() else f"{_name(task)} is not complete"
+    try:
+        is_there = read_manifest(task.output().path) is not None
+    except DamagedManifestError:
+        return f"the manifest of {_name(task)} is damaged: run it first"
+    return None if is_there else f"{_name(task)} is not published yet: run it first"
 
 
 def _name(task: Any) -> str:
@@ -165,13 +261,20 @@ def _name(task: Any) -> str:
 
 
 def _as_object(step: _Step) -> dict[str, Any]:
-    counts = None if step.plan is None else step.plan.counts
-    rows = [] if step.plan is None else [{"key": row.key, "reason": row.reason.value} for row in step.plan.rows]
+    plan = step.plan
     facts = {name: value for name, value in vars(step).items() if name != "plan"}
-    return facts | {"counts": counts, "rows": rows}
+    return facts | {
+        "is_pinned": None if plan is None else plan.is_pinned,
+        "is_pending": None if plan is None else plan.is_pending,
+        "estimated_seconds": None if plan is None else plan.estimated_seconds,
+        "counts": None if plan is None else plan.counts,
+        "rows": [] if plan is None else [{"key": row.key, "reason": row.reason.value} for row in plan.rows],
+    }
 
 
 def _show(step: _Step) -> None:
     say(printable(step.task) + (f": {printable(step.message)}" if step.message else ""))
     for line in lines_of(str(step.plan)) if step.plan is not None else ():
         say(f"  {line}")
+    if step.warning is not None:
+        say(f"  A run would be refused: {printable(step.warning)}")

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from luisy_dir.cli.places import STATUSES, Place, look_at, say_heading
+from luisy_dir.cli.places import OUTPUT_MISSING, STATUSES, Place, look_at, say_heading, warn_of_heading
 from luisy_dir.cli.text import examples, printable, say, say_csv, say_json, table, terminal_width
-from luisy_dir.manifest import COLUMNS, Entry
+from luisy_dir.entry import COLUMNS, Entry
 
 _FIRST_ROWS = 20
 # Of the report's own columns, those that a person looks for; the others are in --csv and --json.
@@ -26,25 +26,36 @@ _FOR_PEOPLE = ("key", "status", "reason", "source_bytes", "output_bytes", "attem
     ),
 )
 @click.argument("path")
-@click.option("--status", "statuses", multiple=True, type=click.Choice(STATUSES), help="Show these alone; repeatable.")
+@click.option(
+    "--status",
+    "statuses",
+    multiple=True,
+    type=click.Choice((*STATUSES, OUTPUT_MISSING)),
+    help="Show these alone; repeatable.",
+)
 @click.option("--limit", type=click.IntRange(min=0), help=f"How many items; 0 is all. [table: {_FIRST_ROWS}, else all]")
+@click.option("--published", is_flag=True, help="Show what is published, and no run that did not publish.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print every item and column as CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects instead, one for each item.")
-def report(path: str, *, statuses: tuple[str, ...], limit: int | None, as_csv: bool, as_json: bool) -> None:
+def report(
+    path: str, *, statuses: tuple[str, ...], limit: int | None, published: bool, as_csv: bool, as_json: bool
+) -> None:
     """Show what became of each item of the published directory PATH.
 
-    Where nothing is published, the entries are those of the last run, which failed or is under way.
+    Where the last run did not publish, because it failed or is under way, the items are those of that run alone, and
+    a first line says so. --published shows those of the published generation all the same.
 
     Prints a table of the first items, as wide as the terminal, and a last line that counts all items by status. The
     columns are those of the task's report(); --csv and --json print all of them, and every item.
     """
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other.")
-    place = look_at(path)
+    place = look_at(path, published=published)
     wanted = [entry for entry in place.entries if not statuses or entry.status in statuses]
     if not as_csv and not as_json:
         show_report(place, wanted, _FIRST_ROWS if limit is None else limit)
         return
+    warn_of_heading(place)
     columns, records = _records(wanted[: limit or None])
     if as_csv:
         say_csv(columns, records)

@@ -9,6 +9,7 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 _WIDTH_WITHOUT_TERMINAL = 120
@@ -54,6 +55,17 @@ def number_of_bytes(size: int) -> str:
     units = ("kB", "MB", "GB", "TB", "PB")
     power = next((power for power in range(1, len(units)) if size < 999.95 * 1000**power), len(units))
     return f"{size / 1000**power:.1f} {units[power - 1]}"
+
+
+def moment_in_utc(moment: datetime) -> str:
+    """A moment as people read it, in UTC.
+
+    Examples
+    --------
+    >>> moment_in_utc(datetime(2024, 5, 1, 12, 0, 3, 500_000, tzinfo=UTC))
+    '2024-05-01 12:00:03'
+    """
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def examples(*commands: str) -> str:

@@ -17,6 +17,8 @@ RESULT = "red_channel/final/RedChannel"
 def set_up(folder: str, count: int) -> None:
     """Make a folder with pipeline, configuration and images; what is there already is left as it is.
 
+    Results are not made here, and not touched: a run of the pipeline makes them, and brings them up to date.
+
     Parameters
     ----------
     folder

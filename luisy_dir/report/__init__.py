@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from luisy_dir.manifest import COLUMNS, Entry
+from luisy_dir.entry import COLUMNS, Entry
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,6 +22,7 @@ _BLOCK_BYTES = 1 << 20
 _SYNC_PAUSE_SECONDS = 0.5
 _SYNC_PAUSE_FACTOR = 10  # others use the disk too: at most a tenth of the time is spent on bringing their data there
 _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}
+WITHOUT_LINKS = {errno.EPERM, errno.EMLINK, errno.EXDEV, *_UNSUPPORTED}  # where a file cannot have a second name
 
 
 def digest_of(path: str) -> tuple[str, os.stat_result]:
@@ -192,6 +193,15 @@ def sync_file_system(descriptor: int) -> None:
         system.sync()
 
 
+def sync_everything_beside(path: str) -> None:
+    """Bring the whole file system that ``path`` lies on to the disk."""
+    descriptor = system.open(path, os.O_RDONLY)
+    try:
+        sync_file_system(descriptor)
+    finally:
+        system.close(descriptor)
+
+
 class BackgroundSync:
     """Brings a file system to the disk now and then while others write, so that the last time is short.
 
@@ -223,10 +233,14 @@ class BackgroundSync:
 
     def finish(self) -> None:
         """Bring everything that was written to the disk; raise the first error that there ever was."""
+        self.check()
+        sync_file_system(self._descriptor)
+
+    def check(self) -> None:
+        """Stop; raise the first error that there ever was."""
         self._end()
         if self._error is not None:
             raise self._error
-        sync_file_system(self._descriptor)
 
     def close(self) -> None:
         """Stop; bring nothing more to the disk."""
@@ -256,6 +270,64 @@ def publish_directory(staged: str, target: str) -> None:
         if exists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from error
         system.rename(staged, target)
+
+
+def put_if_absent(staged: str, path: str) -> None:
+    """Give a finished file its public name, in one act that cannot be half done.
+
+    Raises
+    ------
+    FileExistsError
+        There is something at ``path`` already; it is not touched.
+    """
+    try:
+        system.link(staged, path)
+    except OSError as error:
+        if error.errno not in WITHOUT_LINKS:
+            raise
+        publish_directory(staged, path)
+
+
+def make_folders_below(root: str, folder: str) -> None:
+    """Make a folder and those above it, but never ``root``: where that was renamed, it must not come back.
+
+    Raises
+    ------
+    FileNotFoundError
+        ``root`` is gone.
+    """
+    try:
+        system.mkdir(folder)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        if folder == root:
+            raise
+        make_folders_below(root, os.path.dirname(folder))
+        with contextlib.suppress(FileExistsError):
+            system.mkdir(folder)
+
+
+def link_or_copy(source: str, target: str) -> None:
+    """Give a file a second name, or where that cannot be, copy it with its time of change."""
+    try:
+        system.link(source, target)
+    except OSError as error:
+        if error.errno not in WITHOUT_LINKS:
+            raise
+        state = system.stat(source)
+        with system.read_file(source) as file:
+            write_whole(target, file.read(), sync=False)
+        system.utime(target, state.st_mtime_ns)
+
+
+def kind_of(path: str) -> str | None:
+    """What lies at ``path``: ``file`` (or anything that is no folder), ``folder``, or None. Links are not followed."""
+    try:
+        state = system.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return "folder" if stat_bits.S_ISDIR(state.st_mode) else "file"
 
 
 def exists(path: str) -> bool:
@@ -300,6 +372,23 @@ def files_below(directory: str) -> Iterator[str]:
                     yield prefix + entry.name
 
 
+def size_of_tree(path: str) -> int:
+    """Bytes in a file, or in all files below a directory of our own."""
+    total = 0
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # it may go while we look
+        if kind_of(path) != "folder":
+            return system.lstat(path).st_size
+        for name in files_below(path):
+            total += system.lstat(os.path.join(path, name)).st_size
+    return total
+
+
+def newest_change(path: str) -> float:
+    """When a directory of our own, or something right in it, changed last, in seconds since 1970."""
+    inside = (os.path.join(path, name) for name in names_in(path))
+    return max(system.lstat(each).st_mtime for each in (path, *inside))
+
+
 def remove_tree(path: str) -> None:
     """Remove a file or a directory of our own with all that is in it; what is gone already is no error.
 
@@ -332,6 +421,15 @@ def _remove(remove: Callable[[str], None], path: str) -> None:
         remove(path)
 
 
+def remove_empty_below(path: str) -> None:
+    """Remove the folders below a directory of our own that hold no file."""
+    folders = [path]
+    for folder in folders:  # grows as folders are found: parents before children
+        folders += [os.path.join(folder, name) for name in folders_in(folder)]
+    for folder in reversed(folders[1:]):
+        remove_empty(folder)
+
+
 def remove_empty(path: str) -> None:
     """Remove a directory if it is empty, else leave it."""
     try:
@@ -351,6 +449,20 @@ class Lock:
     def __init__(self, path: str) -> None:
         self._path = path
         self._descriptor = -1
+
+    def is_held(self) -> bool:
+        """Whether somebody holds the lock, as far as can be seen without taking it; nothing is written."""
+        try:
+            descriptor = system.open(self._path, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            system.lock(descriptor)
+        except BlockingIOError:
+            return True
+        finally:
+            system.close(descriptor)
+        return False
 
     def acquire(self) -> None:
         """Take the lock, or raise BusyError at once."""

@@ -13,6 +13,7 @@ import ctypes
 import errno
 import fcntl
 import io
+import mmap
 import os
 import sys
 from contextlib import AbstractContextManager
@@ -41,6 +42,14 @@ def open_file(path: str, descriptor: int) -> IO[bytes]:
 def read_file(path: str) -> IO[bytes]:
     """Open a file as a buffered binary file that can be read."""
     return io.open(path, "rb")  # noqa: UP020 - `open` is our own here
+
+
+def map_file(path: str) -> mmap.mmap | bytes:
+    """Content of a file in memory that is read as it is looked at; of an empty file, nothing."""
+    with io.open(path, "rb") as file:  # noqa: UP020 - `open` is our own here
+        if os.fstat(file.fileno()).st_size == 0:
+            return b""
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def read(descriptor: int, size_bytes: int) -> bytes:
@@ -117,6 +126,11 @@ def rename_noreplace(source: str, target: str) -> None:
 def link(source: str, target: str) -> None:
     """Give the file ``source`` a second name; FileExistsError where ``target`` exists."""
     os.link(source, target)
+
+
+def utime(path: str, mtime_ns: int) -> None:
+    """Set the times of last access and change of a file."""
+    os.utime(path, ns=(mtime_ns, mtime_ns))
 
 
 def unlink(path: str) -> None:

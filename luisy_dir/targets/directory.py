@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from luigi.local_target import LocalFileSystem
 from luigi.target import FileSystemTarget
 
+from luisy_dir import generations
 from luisy_dir.engines.event_loop import plain
-from luisy_dir.errors import DefinitionError, ForeignDirectoryError, ManifestError, MissingInputError
-from luisy_dir.fingerprint import StateSum, state_sum
+from luisy_dir.errors import (
+    BusyError,
+    DefinitionError,
+    ForeignDirectoryError,
+    InputChangedError,
+    ManifestError,
+    MissingInputError,
+)
 from luisy_dir.formats import Format, format_of_path
 from luisy_dir.item import Item, list_files, scan
 from luisy_dir.keys import without_collisions
-from luisy_dir.manifest import FOLDER, Manifest, published_items, read_manifest
+from luisy_dir.manifest import Manifest, published_items, read_manifest
+from luisy_dir.record import FOLDER, Record, has_pending, read_current
 from luisy_dir.staging import move_directory, withdraw
 from luisy_dir.step import read_stable
 from luisy_dir.storage import local
+from luisy_dir.transaction import DEFAULT_KEEP
+from luisy_dir.verification import Verification, verify
 
 logger = logging.getLogger("luigi-interface.luisy_dir")
 
 _warned: set[str] = set()
+_POLL_SECONDS = 0.01
 
 
 class _AnyDirectory(FileSystemTarget):
@@ -85,7 +98,7 @@ class RawDirectoryTarget(_AnyDirectory):
     def exists(self) -> bool:
         """Whether the folder is there and holds at least one file that could be an item."""
         try:
-            is_filled = next(self._states(), None) is not None
+            is_filled = next(self.files(), None) is not None
             problem = "" if is_filled else "holds no file that could be an item"
         except MissingInputError:
             is_filled, problem = False, "is not there"
@@ -104,11 +117,8 @@ class RawDirectoryTarget(_AnyDirectory):
         """Items of the folder as it is now, in key order; keys may still collide."""
         return scan(self.path, self.regex_pattern, root=root, seed=seed)
 
-    def state(self) -> StateSum:
-        """Sum over path, size and time of change of the files as they are now."""
-        return state_sum(self._states())
-
-    def _states(self) -> Iterator[tuple[str, int, int]]:
+    def files(self) -> Iterator[tuple[str, int, int]]:
+        """Path, size in bytes and mtime in nanoseconds of each file that could be an item, in any order."""
         return list_files(self.path, self.regex_pattern)
 
     def items(self) -> Iterator[tuple[Item, Any]]:
@@ -156,11 +166,16 @@ class DirectoryTarget(_AnyDirectory):
         return format.read(path)
 
     def exists(self) -> bool:
-        """Whether a generation was published and its manifest is whole; says nothing of whether it is fresh."""
-        return read_manifest(self.path) is not None
+        """Whether a generation was published as a whole; says nothing of whether it is fresh."""
+        return read_manifest(self.path) is not None and not has_pending(self.path)
 
-    def manifest(self) -> Manifest:
+    def manifest(self, *, verify: bool = True) -> Manifest:
         """Manifest of the published generation.
+
+        Parameters
+        ----------
+        verify
+            Compare the files of entries with their digests in the record.
 
         Raises
         ------
@@ -169,7 +184,7 @@ class DirectoryTarget(_AnyDirectory):
         ManifestError
             The manifest is damaged.
         """
-        manifest = read_manifest(self.path)
+        manifest = read_manifest(self.path, verify=verify)
         if manifest is None:
             raise MissingInputError(f"Nothing was published as {self.path!r} yet. Run its task first.")
         return manifest
@@ -184,9 +199,105 @@ class DirectoryTarget(_AnyDirectory):
         InputChangedError
             A file no longer equals its entry.
         """
-        for item in published_items(self.manifest(), self.format.suffix):
+        return self.items_of(self.manifest())
+
+    def items_of(self, manifest: Manifest) -> Iterator[tuple[Item, Any]]:
+        """The same of one generation, as long as it is the one that is published."""
+        for item in published_items(manifest, self.format.suffix):
             data, _ = read_stable(self.read_file, item.path, item.sources[0])
             yield item, data
+
+    @contextlib.contextmanager
+    def pinned(self, *, timeout_seconds: float = 10.0) -> Iterator[PinnedDirectory]:
+        """One generation to read from, and never a mix of two.
+
+        A run that brings the directory up to date renames its files one by one, and who reads by path meanwhile may see
+        old and new ones side by side. What is read in this block counts only if the block ends without an error: at
+        its end it is seen that the directory still is at the generation with which the block began.
+
+        Parameters
+        ----------
+        timeout_seconds
+            How long to wait for a run that is just bringing its files to their places.
+
+        Raises
+        ------
+        MissingInputError
+            Nothing was published yet.
+        BusyError
+            A run did not finish in that time; or it ended without a word, and its task must be run again.
+        InputChangedError
+            At the end of the block: the directory was brought up to date meanwhile. Discard what was read, and read
+            again.
+
+        Examples
+        --------
+        >>> def mean_of_all(target):
+        ...     with target.pinned() as directory:
+        ...         means = [image.mean() for image in directory.read()]
+        ...     return sum(means) / len(means)
+        """
+        manifest = self._settled(timeout_seconds)
+        checksum = manifest.record.checksum
+        try:
+            yield PinnedDirectory(self, manifest)
+        except Exception as error:
+            if not self._is_at(checksum):
+                raise self._moved_on(manifest) from error
+            raise
+        if not self._is_at(checksum):
+            raise self._moved_on(manifest)
+
+    def _settled(self, timeout_seconds: float) -> Manifest:
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            manifest = self.manifest()
+            if self._is_at(manifest.record.checksum):
+                return manifest
+            if time.monotonic() > deadline:
+                raise BusyError(
+                    f"{self.path!r} is just being brought up to date, or a run that did so ended without a word. Wait, "
+                    "or run its task again, which finishes it."
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def _is_at(self, checksum: str) -> bool:
+        record = read_current(self.path)
+        return record is not None and record.checksum == checksum and not has_pending(self.path)
+
+    def _moved_on(self, manifest: Manifest) -> InputChangedError:
+        return InputChangedError(
+            f"{self.path!r} was brought up to date while generation {manifest.record.generation} of it was read. "
+            "Discard what was read, and read again."
+        )
+
+    def versions(self) -> list[Record]:
+        """Records of the generations that are kept, the newest first; see :func:`luisy_dir.generations.versions`."""
+        return generations.versions(self.path)
+
+    def diff(self, one: int, other: int) -> generations.Difference:
+        """Compare two generations that are kept; see :func:`luisy_dir.generations.diff`."""
+        return generations.diff(self.path, one, other)
+
+    def rollback(self, to: int | None = None) -> Record:
+        """Publish an earlier generation again, pinned; see :func:`luisy_dir.generations.rollback`."""
+        return generations.rollback(self.path, to)
+
+    def release(self) -> Record:
+        """Let a pinned generation be brought up to date again; see :func:`luisy_dir.generations.release`."""
+        return generations.release(self.path)
+
+    def verify(self, deep: bool = False) -> Verification:  # noqa: FBT001, FBT002 - reads well
+        """Compare the directory with its manifest; see :func:`luisy_dir.verification.verify`."""
+        return verify(self.path, deep)
+
+    def repair(self, deep: bool = False) -> Verification:  # noqa: FBT001, FBT002 - reads well
+        """Mark what is damaged, so that the next run makes it anew; see :func:`luisy_dir.generations.repair`."""
+        return generations.repair(self.path, deep)
+
+    def gc(self, *, keep: int = DEFAULT_KEEP, dry_run: bool = False) -> generations.Garbage:
+        """Remove generations that are not kept, and litter; see :func:`luisy_dir.generations.gc`."""
+        return generations.gc(self.path, keep=keep, dry_run=dry_run)
 
     def remove(self) -> None:
         """Remove the directory with all that is in it, if we published it.
@@ -258,12 +369,36 @@ class DirectoryTarget(_AnyDirectory):
             ours = {output.path for entry in self.manifest().entries() for output in entry.outputs}
         except ManifestError:  # whose advice is to remove the directory
             return []
-        return sorted(path for path in self.outputs_on_disk() if path not in ours)
+        return sorted(path for path, _, _ in self.files() if path not in ours)
 
-    def outputs_on_disk(self) -> dict[str, tuple[int, int]]:
-        """Size in bytes and mtime in nanoseconds of each file in the directory, by relative path."""
-        return {path: (size, mtime_ns) for path, size, mtime_ns in list_files(self.path)}
+    def files(self) -> Iterator[tuple[str, int, int]]:
+        """Path, size in bytes and mtime in nanoseconds of each file in the directory, in any order."""
+        return list_files(self.path)
 
-    def outputs_state(self) -> StateSum:
-        """Sum over path, size and time of change of the files in the directory."""
-        return state_sum(list_files(self.path))
+
+class PinnedDirectory:
+    """One generation of a published directory, for as long as it is the one that is published.
+
+    Parameters
+    ----------
+    target
+        The directory.
+    manifest
+        Of the generation.
+    """
+
+    def __init__(self, target: DirectoryTarget, manifest: Manifest) -> None:
+        self.path = target.path
+        self.manifest = manifest
+        self._target = target
+
+    def __repr__(self) -> str:
+        return f"PinnedDirectory({self.path!r}, generation={self.manifest.record.generation})"
+
+    def items(self) -> Iterator[tuple[Item, Any]]:
+        """Each item and its data, in key order, one at a time."""
+        return self._target.items_of(self.manifest)
+
+    def read(self) -> Iterator[Any]:
+        """Data of each item, in key order, one at a time."""
+        return (data for _, data in self.items())

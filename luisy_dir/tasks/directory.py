@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import copy
-import inspect
 import logging
 import multiprocessing
 import os
+import time
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,32 +21,30 @@ from luigi.worker import TaskProcess
 
 from luisy_dir import invocation, settings
 from luisy_dir.engines import ENGINES, open_engine, start_workers
-from luisy_dir.engines.event_loop import is_async, resolved
+from luisy_dir.engines.event_loop import is_async
 from luisy_dir.engines.processes import end_with_parent
-from luisy_dir.errors import (
-    DefinitionError,
-    ForeignDirectoryError,
-    ManifestError,
-    MissingInputError,
-    StaleDirectoryError,
-)
-from luisy_dir.fingerprint import fingerprint_of, is_opaque, of_byte_code, of_function
+from luisy_dir.errors import BusyError, DefinitionError, GenerationError, ManifestError, MissingInputError
+from luisy_dir.fingerprint import fingerprint_of, is_opaque, of_function, state_sum
 from luisy_dir.formats import Format, check_library
 from luisy_dir.inputs import Inputs, of_format
 from luisy_dir.item import Item
 from luisy_dir.keys import check_output_paths
 from luisy_dir.manifest import Manifest, published_below, read_manifest
-from luisy_dir.plan import Plan, Reason, plan_first_build, plan_update
+from luisy_dir.place import check_place
+from luisy_dir.plan import Plan, Reason
+from luisy_dir.planning import Looks, check_deletions, first_plan, next_plan
 from luisy_dir.policy import Policy
 from luisy_dir.progress import Progress
+from luisy_dir.publication import Owner, Publication, find_publication
+from luisy_dir.record import Record, has_pending
 from luisy_dir.runner import run
 from luisy_dir.scheduler_page import SchedulerPage
-from luisy_dir.staging import sweep
 from luisy_dir.step import Step
-from luisy_dir.storage import local
 from luisy_dir.targets.directory import DirectoryTarget, RawDirectoryTarget
 from luisy_dir.tasks.layers import LayerTask
-from luisy_dir.transaction import Facts, Transaction, check_place, entries_in_staging
+from luisy_dir.tasks.processing import byte_codes_of, check_same_code, check_signature, prepare
+from luisy_dir.transaction import Facts, entries_in_staging
+from luisy_dir.verification import verify
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,29 +121,53 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
                 _answers.reset(token)
         asked = type(self), tuple(sorted(self._digests_of_parameters().items()))  # Luigi's == leaves private ones out
         if asked not in answers:
-            answers[asked] = self._is_complete()
+            try:
+                answers[asked] = self._is_complete()
+            except BusyError as error:  # it is not, while a run is just publishing
+                logger.info("%s", error)
+                return False
         return answers[asked]
 
     def _is_complete(self) -> bool:
-        invocation.current()  # notes when Luigi first asked, also where there is nothing to ask about
+        asking = invocation.current()  # notes when Luigi first asked, also where there is nothing to ask about
         manifest = self._manifest()
-        if manifest is None or not self._is_mine(manifest):
+        if manifest is None or not self._owner().has_made(manifest.record) or has_pending(manifest.directory):
             return False
+        record = manifest.record
+        if record.pinned:
+            return self._is_whole(manifest)
         if settings.resolve("freshness", self) == "exists":
             return True
-        if not all(task.complete() for task in self.deps()):
+        if self._is_to_repair(record, asking) or not all(task.complete() for task in self.deps()):
             return False
-        inputs = self._inputs()
-        if manifest.record.fingerprint != fingerprint_of(self._parts(inputs)):
+        return self._is_fresh(manifest)
+
+    def _is_fresh(self, manifest: Manifest) -> bool:
+        """Whether a generation equals its inputs, code and parameters, and its outputs are as they were written."""
+        record, inputs = manifest.record, self._inputs()
+        if record.fingerprint != fingerprint_of(self._parts(inputs)):
             return False
-        if not inputs.recorded_states_equal(manifest.record.inputs):
+        if not inputs.recorded_states_equal(record.inputs):
             return self._equals_inputs(manifest, inputs)
         return invocation.remembered(
-            manifest.directory,
-            manifest.record.checksum,
-            manifest.record.start,
-            lambda: self._equals_inputs(manifest, inputs),
+            manifest.directory, record.checksum, record.start, lambda: self._equals_inputs(manifest, inputs)
         )
+
+    def _is_whole(self, manifest: Manifest) -> bool:
+        """Whether the outputs are as the manifest says, whatever has become of the inputs."""
+        looks = self._looks()
+        if looks.at_outputs and "outputs" not in looks.distrust:
+            return state_sum(self.output().files()).hexdigest() == manifest.record.outputs_state or (
+                verify(manifest.directory).is_as_written
+            )
+        return not looks.at_outputs or verify(manifest.directory, deep=True).is_as_written
+
+    def _is_to_repair(self, record: Record, asking: invocation.Invocation | None) -> bool:
+        """Whether an output was found damaged, or the items that failed are to be tried again in this invocation."""
+        if record.counts.get("output missing"):
+            return True
+        is_to_retry = record.counts["failed"] and settings.resolve("retry_failed", self)
+        return bool(is_to_retry and (asking is None or record.start < asking.began))
 
     def trigger_event(self, event: str, *args: Any, **kwargs: Any) -> None:
         """As Luigi has it; and where Luigi has found the task complete, keep to that for the whole invocation.
@@ -161,14 +183,16 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         super().trigger_event(event, *args, **kwargs)
 
     def run(self) -> None:
-        """Process every item and publish the directory; may also be called by hand.
+        """Process every item that is new, changed or failed before, and publish; may also be called by hand.
+
+        Where nothing is to be done, nothing is written.
 
         Raises
         ------
         MissingInputError
             A required task is not complete, or there is no item.
-        StaleDirectoryError
-            The directory is published but no longer equals its inputs, code or parameters.
+        TooManyDeletedError
+            More inputs are gone at once than ``max_deleted`` allows.
         KeyCollisionError
             Two inputs would be written as one output.
         ItemsFailedError
@@ -179,17 +203,30 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         if isinstance(multiprocessing.current_process(), TaskProcess):
             end_with_parent()
         inputs = self._inputs()
-        manifest = self._check_before_work(inputs)
-        if manifest is not None:
-            self._check_up_to_date(self._plan_update(manifest, inputs))
-            sweep(manifest.directory)
+        self._check_place(inputs)
+        publication = self._publication()
+        manifest = publication.manifest
+        if manifest is not None and manifest.record.pinned:
+            self._keep_pinned(manifest)
             return
-        self._check_signature(inputs)
+        self._check_required()
+        check_signature(self, inputs.names, is_named=inputs.is_named)
+        if manifest is None:
+            facts = self._facts(inputs)
+            with open_engine(facts.engine, facts.workers) as executor:
+                start_workers(executor, facts.workers)  # they load what they need while the folder is scanned
+                self._publish(self._plan_first_build(inputs), inputs, facts, publication, executor)
+            return
+        plan, inputs = self._plan_to_run(manifest, inputs)
+        if plan.is_at_rest:
+            logger.info("%s: nothing to do. %s", self, plan)
+            return
+        self._check_not_empty(plan, inputs)
+        check_deletions(plan, inputs, manifest, settings.resolve("max_deleted", self))
         facts = self._facts(inputs)
-        with open_engine(facts.engine, facts.workers) as executor:
-            start_workers(executor, facts.workers)  # they load what they need while the folder is scanned
-            plan = self._plan_first_build(inputs)
-            self._build(plan, inputs, facts, executor)
+        workers = min(facts.workers, sum(1 for _ in plan.todo))
+        with open_engine(facts.engine, workers) if workers else nullcontext() as executor:
+            self._publish(plan, inputs, facts, publication, executor)
 
     # -- what the user may ask ------------------------------------------------------------------------------------
 
@@ -215,11 +252,11 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         """
         inputs, manifest = self._inputs(), self._manifest()
         if manifest is None:
-            return plan_first_build(inputs.items())
+            return first_plan(inputs, workers=self._workers())
         return self._plan_update(manifest, inputs)
 
     def report(self) -> pd.DataFrame:
-        """One row an item, index ``key``; after a run that did not publish, the rows of that run.
+        """One row an item, index ``key``; after a run that did not publish, the rows of that run alone.
 
         Returns
         -------
@@ -228,8 +265,9 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         """
         from luisy_dir.report import frame
 
-        manifest = read_manifest(self.output().path)
-        return frame(entries_in_staging(self.output().path) if manifest is None else manifest.entries())
+        path = self.output().path
+        not_published, manifest = entries_in_staging(path), read_manifest(path)
+        return frame(not_published if not_published or manifest is None else manifest.entries())
 
     @classmethod
     def _results_below(cls, folder: str) -> Iterator[tuple[str, Mapping[str, str] | None]]:
@@ -259,9 +297,12 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
             logger.warning("%s", error)
             return None
 
-    def _is_mine(self, manifest: Manifest) -> bool:
-        record = manifest.record
-        return (record.task, record.parameters) == (self.get_task_family(), self._public_parameters())
+    def _owner(self) -> Owner:
+        return Owner(str(self), self.get_task_family(), self._public_parameters())
+
+    def _publication(self) -> Publication:
+        keep, durability = settings.resolve("keep_generations", self), settings.resolve("durability", self)
+        return find_publication(self.output().path, self._owner(), keep=keep, sync=durability != "none")
 
     def _public_parameters(self) -> dict[str, str]:
         parameters: dict[str, str] = self.to_str_params(only_significant=True, only_public=True)
@@ -291,16 +332,19 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         methods = {"process": type(self).process, "setup": type(self).setup}
         return {name: method for name, method in methods.items() if method is not DirectoryTask.setup}
 
+    def _begin(
+        self, names: tuple[str, ...] | None, byte_codes: Mapping[str, str | None]
+    ) -> Callable[[list[Any], Item], Any]:
+        """Prepare a worker; return what processes an item there."""
+        check_same_code(type(self).__name__, byte_codes, self._functions())
+        return prepare(self, names)
+
     def _code(self) -> dict[str, str]:
         """Fingerprints of the user's own functions."""
         return {name: of_function(function) for name, function in self._functions().items()}
 
-    def _byte_codes(self) -> dict[str, str | None]:
-        """What the user's own functions are in this process, to be the same in its workers."""
-        return {name: of_byte_code(function) for name, function in self._functions().items()}
-
-    def _check_before_work(self, inputs: Inputs) -> Manifest | None:
-        """The manifest of what is published already; an error where a run could not come to a good end."""
+    def _check_place(self, inputs: Inputs) -> None:
+        """Raise where a run could not come to a good end."""
         path = self.output().path
         check_library(self._format.suffix)
         if not self.get_folder_name().strip("/"):
@@ -314,59 +358,56 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
                     f"{self} would publish into {folder!r}, the directory that it reads from. "
                     "Put it into another layer or folder."
                 )
-        manifest = read_manifest(path)
-        self._check_mine(manifest)
+
+    def _check_required(self) -> None:
         for task in self.deps():
             if not task.complete():
                 raise MissingInputError(f"{self} requires {task}, which is not complete. {_advice_on(task)}")
-        return manifest
 
-    def _check_mine(self, manifest: Manifest | None) -> None:
-        if manifest is not None and not self._is_mine(manifest):
-            record = manifest.record
-            raise ForeignDirectoryError(
-                f"{manifest.directory!r} was published by {record.task} with parameters {record.parameters}, not by "
-                f"{self}. Give one of the two another get_folder_name."
-            )
-
-    def _check_up_to_date(self, plan: Plan) -> None:
-        if not plan.is_complete:
-            raise StaleDirectoryError(
-                f"{self.output().path!r} is published, but no longer equals its inputs, code or parameters. {plan}\n"
-                f"Updating in place is not possible yet: remove the directory with {self}.output().remove() and run "
-                "again."
-            )
-        logger.info("%s: nothing to do. %s", self, plan)
+    def _keep_pinned(self, manifest: Manifest) -> None:
+        """Leave a generation alone that somebody has gone back to."""
+        what = f"{self}: generation {manifest.record.generation} of {manifest.directory!r} is pinned"
+        release = f"'luisy-dir release {manifest.directory}' lets it be brought up to date."
+        if not self._is_whole(manifest):
+            raise GenerationError(f"{what}, and not all of its files are as they were written: {release}")
+        logger.info("%s, so that nothing is to be done. %s", what, release)
 
     def _equals_inputs(self, manifest: Manifest, inputs: Inputs) -> bool:
-        record, target = manifest.record, self.output()
-        start_ns = int(record.start.timestamp() * 1e9)
-        if (
-            not self._distrust()
-            and inputs.surely_equal(record.inputs, start_ns)
-            and (not self._outputs_are_checked() or target.outputs_state().hexdigest() == record.outputs_state)
-        ):
-            return True
-        return self._plan_update(manifest, inputs).is_complete
+        begin = time.monotonic()
+        plan = self._plan_update(manifest, inputs)
+        asking = invocation.current()
+        if asking is not None:
+            seconds = time.monotonic() - begin
+            asking.remember(manifest.directory, manifest.record.checksum, (plan, inputs), seconds=seconds)
+        return plan.is_complete
 
-    def _outputs_are_checked(self) -> bool:
-        return bool(settings.resolve("check_outputs", self) != "none")
-
-    def _distrust(self) -> set[str]:
-        """Of what digests are compared even where size and time of change are as recorded."""
+    def _looks(self) -> Looks:
+        """How closely this task looks."""
         wanted = {"sources": ("freshness", "content"), "outputs": ("check_outputs", "deep")}
-        return {what for what, (name, value) in wanted.items() if settings.resolve(name, self) == value}
+        return Looks(
+            settings.resolve("check_outputs", self) != "none",
+            frozenset(what for what, (name, value) in wanted.items() if settings.resolve(name, self) == value),
+        )
+
+    def _plan_to_run(self, manifest: Manifest, inputs: Inputs) -> tuple[Plan, Inputs]:
+        """The plan with which Luigi found just now that there is something to do, and the inputs as they were then.
+
+        Else a new one, of the inputs as they are.
+        """
+        asking = invocation.current()
+        found = None if asking is None else asking.recall(manifest.directory, manifest.record.checksum)
+        return found or (self._plan_update(manifest, inputs), inputs)
 
     def _plan_update(self, manifest: Manifest, inputs: Inputs) -> Plan:
-        return plan_update(
-            inputs.items(manifest),
-            manifest.entries(),
-            outputs=self.output().outputs_on_disk() if self._outputs_are_checked() else None,
-            stale=self._why_stale(manifest, inputs),
-            digest_of=lambda path: local.digest_of(path)[0],
-            output_path=lambda path: os.path.join(manifest.directory, path),
-            distrust=self._distrust(),
-        )
+        stale = self._why_stale(manifest, inputs)
+        return next_plan(manifest, inputs, self.output(), stale=stale, looks=self._looks(), workers=self._workers())
+
+    def _workers(self) -> int:
+        return 1 if settings.resolve("engine", self) == "serial" else int(settings.resolve("workers", self))
+
+    def _check_not_empty(self, plan: Plan, inputs: Inputs) -> None:
+        if not plan.item_count and settings.resolve("on_empty", self) == "error":
+            raise MissingInputError(f"{self} has no items: there are none in {inputs}. {_ADVICE_ON_EMPTY}")
 
     def _why_stale(self, manifest: Manifest, inputs: Inputs) -> Reason | None:
         now, then = self._parts(inputs), manifest.record.parts
@@ -378,30 +419,37 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         return Reason.PARAMS if different <= {"parameters", "seed"} else Reason.CODE
 
     def _plan_first_build(self, inputs: Inputs) -> Plan:
-        plan = plan_first_build(inputs.items())
-        if not plan.rows and settings.resolve("on_empty", self) == "error":
-            raise MissingInputError(f"{self} has no items: there are none in {inputs}. {_ADVICE_ON_EMPTY}")
-        check_output_paths((row.key for row in plan.rows), self._format.suffix)
+        plan = first_plan(inputs, workers=self._workers())
+        self._check_not_empty(plan, inputs)
+        check_output_paths((row.key for row in plan.changes), self._format.suffix)
         return plan
 
-    def _build(self, plan: Plan, inputs: Inputs, facts: Facts, executor: Executor) -> None:
-        policy = Policy(settings.resolve("max_errors", self))
+    def _publish(
+        self, plan: Plan, inputs: Inputs, facts: Facts, publication: Publication, executor: Executor | None
+    ) -> None:
         durability = settings.resolve("durability", self)
-        begin = partial(self._begin, inputs.names if inputs.is_named else None, self._byte_codes())
+        begin = partial(self._begin, inputs.names if inputs.is_named else None, byte_codes_of(self._functions()))
         step = Step(inputs.roots(), begin, self._format, facts.parts["seed"], sync=durability == "item")
         news = partial(self.trigger_event, luigi.Event.PROGRESS, self)
-        progress = Progress(str(self), len(plan.rows), news)
+        progress = Progress(str(self), sum(1 for _ in plan.todo), news)
         with (
-            Transaction(self.output().path, facts.fingerprint, durability=durability) as transaction,
+            publication.transaction(facts.fingerprint, durability=durability, start=plan.start) as transaction,
             SchedulerPage(self, lambda: (progress.percentage, progress.line()), partial(self._tracking_url, executor)),
             progress,
         ):
-            run(plan, step, transaction, executor, policy, workers=facts.workers, on_entry=progress.advance)
-            self._check_not_all_skipped(progress, inputs)
-            transaction.commit(facts)
-        logger.info("%s: published %s as %s", self, progress, self.output().path)
+            superseded = publication.superseded(plan.superseded())
+            transaction.check_room(plan.expected_paths(self._format.suffix), superseded, is_guess=True)
+            if executor is not None:
+                policy = Policy(settings.resolve("max_errors", self))
+                run(plan, step, transaction, executor, policy, workers=facts.workers, on_entry=progress.advance)
+            self._check_not_all_skipped(plan, progress, inputs)
+            for entry in plan.touched():
+                transaction.keep(entry)
+            record = transaction.commit(facts, superseded)
+        of_others = f", generation {record.generation}; {len(plan.unchanged)} unchanged" if record.parent else ""
+        logger.info("%s: published %s as %s%s", self, progress, publication.path, of_others)
 
-    def _tracking_url(self, executor: Executor) -> str | None:
+    def _tracking_url(self, executor: Executor | None) -> str | None:
         return self.get_tracking_url() or getattr(executor, "dashboard_link", None)
 
     def _check_engine(self, engine: str, inputs: Inputs) -> None:
@@ -416,7 +464,7 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
 
     def _facts(self, inputs: Inputs) -> Facts:
         parts = self._parts(inputs)
-        engine, workers = settings.resolve("engine", self), settings.resolve("workers", self)
+        engine = settings.resolve("engine", self)
         self._check_engine(engine, inputs)
         self._tell_opaque(parts)
         return Facts(
@@ -426,7 +474,7 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
             fingerprint=fingerprint_of(parts),
             parts=parts,
             engine=engine,
-            workers=1 if engine == "serial" else workers,
+            workers=self._workers(),
             inputs=inputs.recorded_states(),
             raw_roots=tuple(inputs.raw),
         )
@@ -438,60 +486,19 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         if opaque and family not in _told_opaque:
             _told_opaque.add(family)
             logger.warning(
-                "%s: %s use what cannot be looked into, such as an open file. Changes there go unnoticed: change "
-                "`version` with them.",
+                "%s: what cannot be looked into, such as an open file, is used by %s. Changes there go unnoticed: "
+                "change `version` with them.",
                 family,
                 ", ".join(opaque),
             )
 
-    def _check_not_all_skipped(self, progress: Progress, inputs: Inputs) -> None:
-        if progress.are_all("skipped") and settings.resolve("on_empty", self) == "error":
+    def _check_not_all_skipped(self, plan: Plan, progress: Progress, inputs: Inputs) -> None:
+        is_all = plan.item_count == sum(1 for _ in plan.todo)
+        if is_all and progress.are_all("skipped") and settings.resolve("on_empty", self) == "error":
             raise MissingInputError(
                 f"The reader skipped every file in {inputs}, so {self} has no items. Does it look for the right "
                 f"suffix? {_ADVICE_ON_EMPTY}"
             )
-
-    # -- what happens in a worker ---------------------------------------------------------------------------------
-
-    def _begin(
-        self, names: tuple[str, ...] | None, byte_codes: Mapping[str, str | None]
-    ) -> Callable[[list[Any], Item], Any]:
-        """Prepare a worker; return what processes an item there, with the data under these names if there are any."""
-        for name, byte_code in self._byte_codes().items():
-            if None not in {byte_code, byte_codes[name]} and byte_code != byte_codes[name]:
-                raise DefinitionError(
-                    f"The file that defines {name} of {type(self).__name__} has changed since this program began, so "
-                    "that workers would run other code than is recorded. Start again."
-                )
-        at_work = copy.copy(self)
-        resolved(at_work.setup())
-        process = at_work.process
-        wants_item = self._wants_item()
-
-        def call(data: list[Any], item: Item) -> Any:
-            extra = {"item": item} if wants_item else {}
-            if names is None:
-                return process(*data, **extra)
-            return process(**dict(zip(names, data, strict=True)), **extra)
-
-        return call
-
-    def _wants_item(self) -> bool:
-        return "item" in inspect.signature(self.process).parameters
-
-    def _check_signature(self, inputs: Inputs) -> None:
-        extra = {"item": None} if self._wants_item() else {}
-        signature = inspect.signature(self.process)
-        try:
-            if inputs.is_named:
-                signature.bind(**dict.fromkeys(inputs.names), **extra)
-            else:
-                signature.bind(*inputs.names, **extra)
-        except TypeError as error:
-            raise DefinitionError(
-                f"{type(self).__name__}.process{signature} does not fit what the task requires, "
-                f"{', '.join(inputs.names)}: {error}. Give it one argument for each."
-            ) from error
 
 
 def _advice_on(task: luigi.Task) -> str:

@@ -1,0 +1,185 @@
+"""An entry: one manifest line, what became of one item."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from luisy_dir.errors import InputError
+from luisy_dir.item import Source
+
+# Names that meta must not use: they are columns of the report.
+COLUMNS = (
+    "status", "reason", "sources", "outputs", "source_bytes", "output_bytes",
+    "attempts", "seconds", "started", "error_type", "error",
+)  # fmt: skip
+
+Verdict = Literal["written", "skipped", "rejected", "failed"]
+Status = Verdict | Literal["output missing", "deleted"]
+
+_META_LIMIT_BYTES = 1 << 20
+_LARGEST_INTEGER = 2**63
+_PLAIN_KINDS: dict[str, Callable[[Any], Any]] = {"b": bool, "i": int, "u": int, "f": float, "U": str}  # of NumPy
+
+
+class OutputFile(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """One file that was written for an item.
+
+    Parameters
+    ----------
+    path
+        ``/``-separated path under the directory.
+    size
+        Bytes.
+    mtime_ns
+        Time of the last change, in nanoseconds since 1970.
+    digest
+        xxh3-128 of the content in hex.
+    shape, dtype
+        Of the array that was written, where it was one; ``dtype`` in NumPy's notation, as in ``"<f4"``.
+    offset
+        Where the array's data begins in the file, in bytes, where the format stores it plainly (npy), in C order.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    digest: str
+    shape: tuple[int, ...] | None = None
+    dtype: str | None = None
+    offset: int | None = None
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why an item was not written: the type and the message of the error, and its traceback below our own code."""
+
+    type: str
+    message: str
+    traceback: str | None = None
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One manifest line: what became of one item.
+
+    Parameters
+    ----------
+    key
+        The item's key.
+    sources
+        The files that it was read from, as they were then.
+    status
+        ``written``, ``skipped`` (the reader said None), ``rejected`` or ``failed``; ``output missing`` where a
+        verification found that an output is not what was written, so that the next run makes it anew. In a file of
+        entries that follows others, ``deleted`` says that the key is no more.
+    outputs
+        The files that were written, in the order in which they were.
+    meta
+        What the step put into ``item.meta``; plain JSON values.
+    error
+        Why it was rejected or failed.
+    attempts
+        How often it was tried.
+    seconds
+        How long reading, processing and writing took, on the clock.
+    started
+        When that began, in UTC.
+    worker
+        Which worker did it: host, process and a number.
+    seed
+        What ``item.rng`` was made from; None where it was not used.
+    """
+
+    key: str
+    sources: tuple[Source, ...]
+    status: Status
+    outputs: tuple[OutputFile, ...]
+    meta: dict[str, Any]
+    error: Failure | None
+    attempts: int
+    seconds: float
+    started: datetime
+    worker: str
+    seed: int | None
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether this says that the key is no more, rather than what became of an item."""
+        return self.status == "deleted"
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_entry = msgspec.json.Decoder(Entry).decode
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """The entry as one line of JSON, without its line end."""
+    return _encode(entry)
+
+
+def decode_entry(line: bytes) -> Entry:
+    """The entry of one line; :class:`msgspec.DecodeError` where it is none."""
+    return _decode_entry(line)
+
+
+def clean_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """``meta`` as plain JSON values: NumPy scalars become Python's, NaN and infinities become None.
+
+    Raises
+    ------
+    InputError
+        A value is of another kind, an integer has more than 64 bits, or a name is a column of the report.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> clean_meta({"mean": np.float32(0.5), "ratio": float("nan")})
+    {'mean': 0.5, 'ratio': None}
+    """
+    for name in meta:
+        if name in COLUMNS or name == "key":
+            raise InputError(f"item.meta[{name!r}] cannot be kept: the report has that column already. Rename it.")
+    try:
+        cleaned = {_text(name, name): _plain(value, name) for name, value in meta.items()}
+    except RecursionError as error:
+        raise InputError("item.meta cannot be kept: a value contains itself, or is nested too deeply.") from error
+    if len(_encode(cleaned)) > _META_LIMIT_BYTES:
+        raise InputError("item.meta cannot be kept: it is larger than 1 MiB. Write large data as an Output.")
+    return cleaned
+
+
+def _plain(value: Any, name: str) -> Any:  # noqa: PLR0911 - one line a kind
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _text(value, name)
+    if isinstance(value, int) and -_LARGEST_INTEGER <= value < _LARGEST_INTEGER:
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, (list, tuple)):
+        return [_plain(part, name) for part in value]
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {_text(key, name): _plain(part, name) for key, part in value.items()}
+    kind = value.dtype.kind if getattr(value, "shape", None) == () and hasattr(value, "dtype") else ""
+    if kind in _PLAIN_KINDS:
+        return _plain(_PLAIN_KINDS[kind](value), name)
+    raise InputError(
+        f"item.meta[{name!r}] is a {type(value).__name__} and cannot be kept. "
+        "Use numbers of up to 64 bits, text, booleans, None, or lists and dictionaries of them (array.tolist())."
+    )
+
+
+def _text(value: object, name: object) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"item.meta has the name {value!r}, which is no text. Use text for names.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"item.meta[{name!r}] cannot be kept: {value!r} is no valid text. Encode it, for example with repr()."
+        ) from error
+    return str.__str__(value)  # not what a subclass makes of it, such as an Enum

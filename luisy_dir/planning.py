@@ -1,0 +1,160 @@
+"""Planning: from what a task requires and what it has published to its plan, with as few looks as possible."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from luisy_dir.differences import Differences
+from luisy_dir.entry import Entry
+from luisy_dir.errors import TooManyDeletedError
+from luisy_dir.fingerprint import state_sum
+from luisy_dir.inputs import Inputs
+from luisy_dir.item import Item
+from luisy_dir.manifest import FileState, Manifest
+from luisy_dir.plan import Keys, Plan, Reason, deletions, plan_first_build, plan_update
+from luisy_dir.policy import share_of
+from luisy_dir.record import has_pending
+from luisy_dir.storage import local
+from luisy_dir.targets.directory import DirectoryTarget
+
+_TO_TRY_AGAIN = {"failed", "output missing"}
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How closely a plan looks.
+
+    Parameters
+    ----------
+    at_outputs
+        Whether the outputs are looked at.
+    distrust
+        Of what digests are compared even where size and time of change are as recorded: ``sources``, ``outputs``.
+    """
+
+    at_outputs: bool = True
+    distrust: frozenset[str] = frozenset()
+
+
+def first_plan(inputs: Inputs, *, workers: int = 1) -> Plan:
+    """Plan where nothing has been published yet."""
+    start = datetime.now(UTC)
+    return replace(plan_first_build(inputs.items()), workers=workers, start=start)
+
+
+def next_plan(
+    manifest: Manifest, inputs: Inputs, target: DirectoryTarget, *, stale: Reason | None, looks: Looks, workers: int = 1
+) -> Plan:
+    """Plan against a published generation.
+
+    Sums over all files tell first whether there is anything to look at. Where one of them differs, the files that
+    differ are found by comparing sets; only of the items that they belong to are entries read.
+
+    Parameters
+    ----------
+    manifest
+        Of the generation; verified.
+    inputs
+        What the task requires.
+    target
+        What it has published.
+    stale
+        Why every item is stale, or None.
+    looks
+        How closely to look.
+    workers
+        How many items would be processed at the same time.
+    """
+    start = datetime.now(UTC)
+    is_pending = has_pending(manifest.directory)
+    on_disk = list(target.files()) if looks.at_outputs and not is_pending else None
+    if on_disk is not None and "outputs" not in looks.distrust and _are_as_written(on_disk, manifest):
+        on_disk = None
+    suspects = None
+    if stale is None and not looks.distrust and not is_pending:
+        suspects = _suspects(manifest, inputs, on_disk)
+    if suspects is None:
+        suspects = _Suspects(inputs.items(manifest), manifest.entries())
+    rows = plan_update(
+        suspects.items,
+        suspects.entries,
+        outputs=None if on_disk is None else {path: (size, mtime_ns) for path, size, mtime_ns in on_disk},
+        stale=stale,
+        digest_of=lambda path: local.digest_of(path)[0],
+        output_path=lambda path: os.path.join(manifest.directory, path),
+        distrust=looks.distrust,
+    )
+    changes = [row for row in rows if row.reason != Reason.UNCHANGED]
+    changed = {row.key for row in changes}
+    total = sum(manifest.record.counts.values())
+    unchanged = Keys(
+        total - sum(row.entry is not None for row in changes),
+        lambda: (key for key, _ in manifest.lines() if key not in changed),
+    )
+    return Plan(
+        changes,
+        unchanged,
+        mean_seconds=manifest.record.seconds / max(total, 1),
+        workers=workers,
+        is_pending=is_pending,
+        is_pinned=manifest.record.pinned,
+        start=start,
+    )
+
+
+def check_deletions(plan: Plan, inputs: Inputs, manifest: Manifest, max_deleted: float) -> None:
+    """Raise TooManyDeletedError where so many raw files are gone that it may be a mistake.
+
+    What is gone from a published directory is not counted: its own task has been asked that question.
+    """
+    raw = {root for root, state in manifest.record.inputs.items() if state.kind == "raw"}
+    gone, written = deletions(plan, raw), manifest.record.counts["written"]
+    if gone > share_of(max_deleted, written):
+        some = ", ".join(map(repr, plan.examples(Reason.DELETED)))
+        raise TooManyDeletedError(
+            f"{gone} of the {written} files that {manifest.directory!r} was made from are gone from {inputs}, such as "
+            f"{some}; max_deleted allows {max_deleted}. Nothing was removed. Is the disk mounted, and the path right? "
+            "If this is meant, run again with --luisy-dir-max-deleted 1.0."
+        )
+
+
+@dataclass(frozen=True)
+class _Suspects:
+    """Items that cannot be taken for unchanged at first sight: as they are now, and what became of them before."""
+
+    items: Iterable[Item]
+    entries: Iterable[Entry]
+
+
+def _suspects(manifest: Manifest, inputs: Inputs, on_disk: list[tuple[str, int, int]] | None) -> _Suspects | None:
+    """None where every item must be looked at."""
+    record = manifest.record
+    changed = inputs.changed_roots(record.inputs, record.start_ns)
+    if changed is None or (changed and (len(inputs.names) > 1 or record.counts["skipped"])):
+        return None
+    keys: set[str] = set()
+    if _TO_TRY_AGAIN & {status for status, count in record.counts.items() if count}:
+        keys.update(entry.key for entry in manifest.files("sources", FileState) if entry.status in _TO_TRY_AGAIN)
+    if on_disk is not None:
+        keys.update(_with_other_files(manifest, set(on_disk)))
+    differences = inputs.differences(manifest) if changed else Differences()
+    if differences is None:
+        return None
+    entries = manifest.entries_of(keys | differences.keys)
+    return _Suspects(inputs.items_of(entries, differences), entries)
+
+
+def _are_as_written(files: Iterable[tuple[str, int, int]], manifest: Manifest) -> bool:
+    return state_sum(files).hexdigest() == manifest.record.outputs_state
+
+
+def _with_other_files(manifest: Manifest, on_disk: Collection[tuple[str, int, int]]) -> list[str]:
+    """Keys of the entries whose outputs are not all as they were written."""
+    return [
+        entry.key
+        for entry in manifest.files("outputs", FileState)
+        if any((output.path, output.size, output.mtime_ns) not in on_disk for output in entry.outputs)
+    ]
