@@ -191,6 +191,8 @@ class Manifest:
             A line is no entry.
         """
         found: dict[str, Entry] = {}
+        if not keys:
+            return []
         with self._unless_superseded():
             for file, path in zip(self.record.files, self.paths, strict=True):
                 found |= _some(keys, file, path)

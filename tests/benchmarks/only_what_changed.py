@@ -10,7 +10,8 @@ one process and with the engine ``serial``, so that no start of a worker counts:
 - a no-op: ``complete()``, which Luigi asks, and ``run()`` where nothing is to be done;
 - one changed file, brought up to date by ``run()``: what is beyond a no-op is one item, one generation, and bringing
   both to the disk;
-- 1 % changed files, brought up to date by ``run()``; and a bare loop over the same files that reads, processes and
+- in rounds that follow these, because each update also removes what the third one before it has replaced: 1 % changed
+  files, brought up to date by ``run()``; and a bare loop over the same files that reads, processes and
   writes in the same way, but records nothing and waits for no disk.
 
 Before each, everything is brought to the disk, so that nobody pays for another one's writes; the bare loop and the run
@@ -18,9 +19,9 @@ over the same files take turns in who is first. Printed are medians, and three r
 no-op to bare scan 1.5, one changed file to no-op 1.3, and what 1 % changed files cost beyond a no-op to the bare loop
 1.5. Peak memory is that of the measuring process, which never publishes the whole.
 
-``bytes`` are files of 1 KB of which 1 KB is written: no work, all cost. ``images`` are PNG files of 64 x 64 pixels that
-are blurred: about half a millisecond an item, as the smallest of real work. After about ten rounds a run writes a
-whole file of entries rather than what changed, which shows as one slower round.
+``bytes`` are files of 1 KB of which 1 KB is written: no work, all cost. ``images`` are PNG files that are blurred, of
+64 x 64 pixels where ``--pixels`` says nothing else: about half a millisecond an item, as the smallest of real work.
+Now and then a run writes a whole file of entries rather than what changed, which shows as one slower round.
 """
 
 from __future__ import annotations
@@ -42,7 +43,6 @@ import luisy_dir as luisy
 from luisy_dir.formats import Format, format_of_path
 
 HOUR_SECONDS = 3600
-PIXELS = 64
 SHARE = 0.01
 PNG = format_of_path("image.png")
 
@@ -65,7 +65,7 @@ class ByteFiles(AnyFiles):
 @luisy.make_directory_output(PNG.read)
 @luisy.raw
 class ImageFiles(AnyFiles):
-    """Images of 64 x 64 pixels."""
+    """Images."""
 
 
 @luisy.interim
@@ -97,10 +97,10 @@ def random_bytes(file):
 
 
 def random_gradient(file):
-    """Write an image that was hardly ever written before: curved gradients without noise, about 4 KB as PNG."""
+    """Write an image that was hardly ever written before: curved gradients without noise, about a byte a pixel."""
     import numpy as np
 
-    y, x = np.mgrid[:PIXELS, :PIXELS]
+    y, x = np.mgrid[: int(os.environ["PIXELS"]), : int(os.environ["PIXELS"])]
     a, b, c = (random.random() for _ in range(3))
     PNG.write((a * x * x + b * y * y + c * x * y).astype(np.uint8), file)
 
@@ -168,13 +168,16 @@ class Bench:
             with open(os.path.join(folder, os.path.basename(path)), "wb") as file:
                 self.task.format.write(result, file)
 
-    def round(self, turn):
-        """Time each case once."""
+    def round_of_one(self, turn):
+        """Time what a bare scan, a run with nothing to do and one changed file cost."""
         self.time("bare scan", self.bare_scan)
         assert self.time("no-op, complete()", self.task.complete)
         self.time("no-op, run()", self.task.run)
         self.change([turn % self.count], 2 * turn + 1)
         self.time("one changed, run()", self.task.run)
+
+    def round_of_many(self, turn):
+        """Time what 1 % changed files cost, and a bare loop over them."""
         numbers = sorted(random.sample(range(self.count), max(1, round(self.count * SHARE))))
         self.change(numbers, 2 * turn + 2)
         pair = [
@@ -199,8 +202,8 @@ def measure(arguments, folder):
     bench.bare_loop([0], "first")  # what is needed is imported
     before = peak_kib()
     assert bench.task.complete()  # and the functions of the task are known
-    for turn in range(arguments.rounds):
-        bench.round(turn)
+    for turn in range(2 * arguments.rounds):
+        (bench.round_of_one if turn < arguments.rounds else bench.round_of_many)(turn)
         print(f"  round {turn + 1}: " + ", ".join(f"{name} {times[-1]:.3f} s" for name, times in bench.times.items()))
     after = peak_kib()
     for name in bench.times:
@@ -221,9 +224,11 @@ def main():
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", help="where to measure (a new folder below it is made and removed)")
+    parser.add_argument("--pixels", type=int, default=64, help="width and height of the images")
     parser.add_argument("--kind", choices=sorted(TASKS), default="bytes")
     parser.add_argument("--publish", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    os.environ["PIXELS"] = str(arguments.pixels)
     if arguments.publish:
         luisy.set_working_dir(arguments.folder)
         bench = Bench(arguments.kind, arguments.count, arguments.folder)
