@@ -62,18 +62,17 @@ def of_folder(
     entries = manifest.files("sources", FileState)
     now = {file[0]: file for file in files}
     get, gone = now.get, (None, None, None)
+    then = [*chain.from_iterable(map(_sources_of, entries))]
     altered = {
         source.path
-        for entry in entries
-        for source in entry.sources
+        for source in then
         if (file := get(source.path, gone))[2] != source.mtime_ns or file[1] != source.size
     }
     if newest_ns > racy_from_ns:
         altered |= {path for path, _, mtime_ns in files if mtime_ns > racy_from_ns}
     there = {path: Source(root, *now[path]) for path in altered & now.keys()}
-    sources = sum(len(entry.sources) for entry in entries)
-    if len(now) != sources - len(altered - now.keys()):
-        known = {source.path for entry in entries for source in entry.sources}
+    if len(now) != len(then) - len(altered - now.keys()):
+        known = {source.path for source in then}
         there |= {path: Source(root, *file) for path, file in now.items() if path not in known}
         altered &= known
     if len(now) < len(files) or any("%" in path for path in there):  # a name may be spelled in another way

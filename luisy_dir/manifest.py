@@ -15,7 +15,7 @@ from typing import IO, Any, Literal
 
 import msgspec
 
-from luisy_dir.entry import Entry, OutputFile, decode_entry
+from luisy_dir.entry import Entry, OutputFile, Status, decode_entry
 from luisy_dir.errors import BusyError, DamagedManifestError
 from luisy_dir.item import Item, Source
 from luisy_dir.record import ADVICE, FOLDER, EntriesFile, Record, generations_in, read_current, read_record, unreadable
@@ -46,25 +46,25 @@ class FileContent(msgspec.Struct, frozen=True, gc=False):
 
 class _SourceStates(msgspec.Struct, frozen=True, gc=False):
     key: str
-    status: str
+    status: Status
     sources: tuple[FileState, ...]
 
 
 class _SourceContents(msgspec.Struct, frozen=True, gc=False):
     key: str
-    status: str
+    status: Status
     sources: tuple[FileContent, ...]
 
 
 class _OutputStates(msgspec.Struct, frozen=True, gc=False):
     key: str
-    status: str
+    status: Status
     outputs: tuple[FileState, ...]
 
 
 class _OutputContents(msgspec.Struct, frozen=True, gc=False):
     key: str
-    status: str
+    status: Status
     outputs: tuple[FileContent, ...]
 
 
