@@ -565,6 +565,8 @@ class TestTaskProcessContext:
     def test_it_is_entered_before_the_run_and_left_when_the_directory_is_published(self, letters, configure, workers):
         configure(worker={"task_process_context": "rule_tasks.Traced"})
         assert build(TracedUpper(), TracedLower(), workers=workers).status == Status.SUCCESS
+        for child in multiprocessing.active_children():  # Luigi does not wait for a process that has sent its result
+            child.join()
         for name in ("TracedUpper", "TracedLower"):
             assert [line for line in traces() if name in line] == [
                 f"enter {name}()", f"process {name} a", f"process {name} b", f"exit {name}() complete",
