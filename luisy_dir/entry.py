@@ -115,6 +115,17 @@ _encode = msgspec.json.Encoder().encode
 _decode_entry = msgspec.json.Decoder(Entry).decode
 
 
+def leads_outside(path: str) -> bool:
+    """Whether the path of an output, as a manifest has it, leads out of the directory or to something hidden.
+
+    Examples
+    --------
+    >>> leads_outside("a/b.npy"), leads_outside("../b.npy")
+    (False, True)
+    """
+    return path.startswith(("/", ".")) or "/." in path or "\0" in path
+
+
 def encode_entry(entry: Entry) -> bytes:
     """The entry as one line of JSON, without its line end."""
     return _encode(entry)

@@ -19,11 +19,10 @@ from luisy_dir.rollforward import forgettable, is_settled, pairs_of, recover
 from luisy_dir.staging import BAD, RUN, locked, path_of_staging, staging_of
 from luisy_dir.storage import local
 from luisy_dir.transaction import DEFAULT_KEEP, Facts, Transaction
-from luisy_dir.verification import Verification, verify
+from luisy_dir.verification import Verification, few, verify
 
 _KEEP_ALL = sys.maxsize
 _DAY_SECONDS = 86_400.0
-_EXAMPLES = 3
 
 
 def versions(directory: str) -> list[Record]:
@@ -88,12 +87,8 @@ class Difference:
 
     def __str__(self) -> str:
         counts = [f"{len(keys)} {name}" for name, keys in self.keys.items()]
-        lines = [f"  {name}: {_few(keys)}" for name, keys in self.keys.items()]
+        lines = [f"  {name}: {few(keys)}" for name, keys in self.keys.items()]
         return "\n".join([", ".join([*counts, f"{self.unchanged} unchanged"]), *lines])
-
-
-def _few(keys: tuple[str, ...]) -> str:
-    return ", ".join(map(repr, keys[:_EXAMPLES])) + (" …" if len(keys) > _EXAMPLES else "")
 
 
 def diff(directory: str, one: int, other: int) -> Difference:

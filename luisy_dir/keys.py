@@ -6,6 +6,7 @@ import heapq
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 from luisy_dir.errors import KeyCollisionError
 from luisy_dir.item import Item, key_of
@@ -135,3 +136,40 @@ def join(inputs: Sequence[Iterable[Item]], folders: Mapping[str, str], seed: int
     merged = heapq.merge(*inputs, key=lambda item: item.key)
     for key, group in itertools.groupby(merged, key=lambda item: item.key):
         yield Item(key, tuple(source for item in group for source in item.sources), folders, seed)
+
+
+class _HasKey(Protocol):
+    @property
+    def key(self) -> str: ...
+
+
+_L = TypeVar("_L", bound=_HasKey)
+_R = TypeVar("_R", bound=_HasKey)
+
+
+def side_by_side(left: Iterable[_L], right: Iterable[_R]) -> Iterator[tuple[_L | None, _R | None]]:
+    """What has the same key on both sides, in key order; None where one side has none.
+
+    Parameters
+    ----------
+    left, right
+        In key order, keys unique.
+
+    Examples
+    --------
+    >>> a, b = Item("a", (), {}), Item("b", (), {})
+    >>> list(side_by_side([a], [a, b]))
+    [(Item('a'), Item('a')), (None, Item('b'))]
+    """
+    one, other = iter(left), iter(right)
+    mine, theirs = next(one, None), next(other, None)
+    while mine is not None or theirs is not None:
+        if theirs is None or (mine is not None and mine.key < theirs.key):
+            yield mine, None
+            mine = next(one, None)
+        elif mine is None or theirs.key < mine.key:
+            yield None, theirs
+            theirs = next(other, None)
+        else:
+            yield mine, theirs
+            mine, theirs = next(one, None), next(other, None)

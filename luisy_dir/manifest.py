@@ -15,7 +15,7 @@ from typing import IO, Any, Literal
 
 import msgspec
 
-from luisy_dir.entry import Entry, OutputFile, Status, decode_entry
+from luisy_dir.entry import Entry, OutputFile, Status, decode_entry, leads_outside
 from luisy_dir.errors import BusyError, DamagedManifestError
 from luisy_dir.item import Item, Source
 from luisy_dir.record import ADVICE, FOLDER, EntriesFile, Record, generations_in, read_current, read_record, unreadable
@@ -436,11 +436,11 @@ def salvaged(directory: str) -> list[Entry]:
 
 
 def _is_there(directory: str, output: OutputFile) -> bool:
-    if output.path.startswith(("/", ".")) or "/." in output.path:
+    if leads_outside(output.path):
         return False
     try:
         state = system.lstat(os.path.join(directory, output.path))
-    except (OSError, ValueError):
+    except OSError:
         return False
     return (state.st_size, state.st_mtime_ns) == (output.size, output.mtime_ns)
 

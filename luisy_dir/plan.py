@@ -15,6 +15,7 @@ import msgspec
 
 from luisy_dir.entry import Entry
 from luisy_dir.item import RACY_NS, Item, Source
+from luisy_dir.keys import side_by_side
 
 _EXAMPLES = 3
 _SHORTEST_WORTH_TELLING = timedelta(seconds=1)
@@ -276,7 +277,7 @@ def plan_update(
         return of_outputs or of_sources
 
     rows = []
-    for item, entry in _merged(items, entries):
+    for item, entry in side_by_side(items, entries):
         if entry is None:
             assert item is not None  # noqa: S101 - one of the two is there
             rows.append(PlanRow(item.key, Reason.NEW, item))
@@ -310,21 +311,6 @@ def _lost(row: PlanRow) -> set[str]:
     if len(there) == len(sources) or (row.item is None and row.reason != Reason.DELETED):
         return set()
     return {source.root for source in sources} - {source.root for source in there}
-
-
-def _merged(items: Iterable[Item], entries: Iterable[Entry]) -> Iterator[tuple[Item | None, Entry | None]]:
-    left, right = iter(items), iter(entries)
-    item, entry = next(left, None), next(right, None)
-    while item is not None or entry is not None:
-        if entry is None or (item is not None and item.key < entry.key):
-            yield item, None
-            item = next(left, None)
-        elif item is None or entry.key < item.key:
-            yield None, entry
-            entry = next(right, None)
-        else:
-            yield item, entry
-            item, entry = next(left, None), next(right, None)
 
 
 def _compare_sources(item: Item, entry: Entry, digest_of: Callable[[str], str], *, is_distrusted: bool) -> Reason:

@@ -14,8 +14,9 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from luisy_dir.entry import Entry
+from luisy_dir.entry import Entry, leads_outside
 from luisy_dir.errors import BusyError, DamagedManifestError, ManifestError, StorageError
+from luisy_dir.keys import side_by_side
 from luisy_dir.manifest import Manifest
 from luisy_dir.record import (
     ADVICE,
@@ -79,25 +80,14 @@ def changes_of(pairs: Iterable[tuple[Entry | None, Entry | None]]) -> Changes:
 def _check_inside(paths: Iterable[str]) -> None:
     """Raise DamagedManifestError where a path leads out of the directory, or into our own folder."""
     for path in paths:
-        if path.startswith(("/", ".")) or "/." in path or "\0" in path:
+        if leads_outside(path):
             raise DamagedManifestError(f"A manifest names an output {path!r}, which no task writes. {ADVICE}")
 
 
 def pairs_of(old: Manifest | None, new: Manifest) -> Iterator[tuple[Entry | None, Entry | None]]:
     """Entries of two generations that differ, side by side, in key order."""
-    one, other = iter(() if old is None else old.entries()), new.entries()
-    left, right = next(one, None), next(other, None)
-    while left is not None or right is not None:
-        if right is None or (left is not None and left.key < right.key):
-            yield left, None
-            left = next(one, None)
-        elif left is None or right.key < left.key:
-            yield None, right
-            right = next(other, None)
-        else:
-            if left != right:
-                yield left, right
-            left, right = next(one, None), next(other, None)
+    pairs = side_by_side(() if old is None else old.entries(), new.entries())
+    return ((one, other) for one, other in pairs if one != other)
 
 
 def recover(directory: str, staging: str, *, keep: int, sync: bool = True) -> None:

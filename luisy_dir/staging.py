@@ -10,7 +10,7 @@ from typing import IO
 
 import xxhash
 
-from luisy_dir.errors import BusyError, ForeignDirectoryError, StorageError
+from luisy_dir.errors import ForeignDirectoryError, StorageError
 from luisy_dir.storage import local, system
 
 RUN = "run-"
@@ -172,13 +172,6 @@ def remove_abandoned(staging: str) -> None:
     for name in local.names_in(staging):
         if name.startswith((RUN, BAD)):
             remove_fenced(os.path.join(staging, name), staging)
-
-
-def sweep(path: str) -> None:
-    """Remove what a run that was killed after it had published ``path`` has left, unless another run is at work."""
-    if local.exists(staging_of(path)):
-        with contextlib.suppress(BusyError), locked(path) as staging:
-            remove_abandoned(staging)
 
 
 def replace_file(path: str, write: Callable[[IO[bytes]], object], *, sync: bool) -> None:

@@ -67,10 +67,11 @@ class Verification:
         return f"{self.files} files: {counts or 'all are as they were written'}"
 
     def __str__(self) -> str:
-        return "\n".join([self.summary, *(f"  {name}: {_few(paths)}" for name, paths in self.differences.items())])
+        return "\n".join([self.summary, *(f"  {name}: {few(paths)}" for name, paths in self.differences.items())])
 
 
-def _few(paths: tuple[str, ...]) -> str:
+def few(paths: tuple[str, ...]) -> str:
+    """The first of many paths or keys, on one line."""
     return ", ".join(map(repr, paths[:_EXAMPLES])) + (" …" if len(paths) > _EXAMPLES else "")
 
 
