@@ -6,13 +6,43 @@ import os
 import threading
 import weakref
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import msgspec
 
 from luisy_dir.entry import Entry, decode_entry
 from luisy_dir.errors import ManifestError
 from luisy_dir.storage import local, system
+
+NAME = "journal-"  # begins the name of each
+FILES = "files"  # the folder of a run's outputs, beside its journals
+_T = TypeVar("_T")
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """What a worker makes its entries with, as the first line of its journal says.
+
+    Parameters
+    ----------
+    fingerprint
+        Of the task.
+    beside_code
+        Digest of all that the fingerprint covers but code: parameters, seed, names of what is required, suffix.
+    memory
+        Which memory of which machine holds what was written until it is on the disk: its boot and the mount. Only who
+        shares it may believe a file by size and time of change. Empty where that is not known.
+    """
+
+    fingerprint: str
+    beside_code: str = ""
+    memory: str = ""
+
+    def at(self, path: str) -> Origin:
+        """The same for what this process writes below a path."""
+        boot = system.boot_id()
+        memory = "" if boot == system.UNKNOWN else f"{boot}/{system.mount_id(path)}"
+        return msgspec.structs.replace(self, memory=memory)
 
 
 class Journal:
@@ -25,11 +55,13 @@ class Journal:
     ----------
     path
         A file that no other worker writes to.
+    origin
+        What the entries are made with; None leaves the line out, so that no other run takes the entries over.
     sync
         Bring every line to the disk before going on.
     """
 
-    def __init__(self, path: str, *, sync: bool = False) -> None:
+    def __init__(self, path: str, origin: Origin | None = None, *, sync: bool = False) -> None:
         self._descriptor = system.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
         self._sync = sync
         self._lock = threading.Lock()
@@ -37,37 +69,80 @@ class Journal:
         self._close = weakref.finalize(self, system.close, self._descriptor)
         if system.fstat(self._descriptor).st_size:
             local.write_all(self._descriptor, b"\n")  # a former owner's line may have been cut short
+        if origin is not None:
+            self.append(_encode_origin(origin.at(os.path.dirname(path))))
 
     def append(self, line: bytes) -> None:
         """Append the JSON of one entry."""
         with self._lock:  # threads of the async engine share a journal
             local.write_all(self._descriptor, b"%08x %b\n" % (zlib.crc32(line), line))
         if self._sync:
-            system.fdatasync(self._descriptor)
+            local.sync_data(self._descriptor)
 
     def close(self) -> None:
         """Close the file; may be called twice."""
         self._close()
 
 
-def read_journals(run: str) -> Iterator[Entry]:
-    """Entries in the journals of a staging's run directory, in the order in which each worker wrote them."""
-    for name in local.names_in(run):
-        if name.startswith("journal-"):
-            yield from _read_journal(os.path.join(run, name))
+_encode_origin = msgspec.json.Encoder().encode
+_decode_origin = msgspec.json.Decoder(Origin).decode
 
 
-def _read_journal(path: str) -> Iterator[Entry]:
+def journals_of(run: str) -> list[str]:
+    """Absolute paths of the journals in a staging's run directory, sorted."""
+    return [os.path.join(run, name) for name in local.names_in(run) if name.startswith(NAME)]
+
+
+def is_interrupted(run: str) -> bool:
+    """Whether a run's directory holds what a run was about to publish: a folder of outputs, and journals."""
+    return local.kind_of(os.path.join(run, FILES)) == "folder" and bool(journals_of(run))
+
+
+def read_journals(run: str) -> Iterator[tuple[Entry, Origin | None]]:
+    """Entries in the journals of a run directory with what they were made with, in the order of each worker."""
+    for path in journals_of(run):
+        yield from _read_journal(path)
+
+
+def has_entries(run: str) -> bool:
+    """Whether a worker has noted in a run's directory that it has finished an item."""
+    return any(not _is_origin(text) for path in journals_of(run) for text in _texts(path))
+
+
+def latest_entries(run: str) -> dict[str, tuple[Entry, Origin | None]]:
+    """The entry of each key in a run directory that was begun last, by key: an item may have been tried again."""
+    found: dict[str, tuple[Entry, Origin | None]] = {}
+    for entry, origin in read_journals(run):
+        if entry.key not in found or found[entry.key][0].started <= entry.started:
+            found[entry.key] = entry, origin
+    return found
+
+
+def _read_journal(path: str) -> Iterator[tuple[Entry, Origin | None]]:
+    origin = None
+    for text in _texts(path):
+        if _is_origin(text):
+            origin = _decoded(_decode_origin, text, path)
+        else:
+            yield _decoded(decode_entry, text, path), origin
+
+
+def _texts(path: str) -> Iterator[bytes]:
+    """The lines that were written to their ends."""
     with system.read_file(path) as file:
         for line in file:
             checksum, _, text = line.rstrip(b"\n").partition(b" ")
             if text and checksum == b"%08x" % zlib.crc32(text):
-                yield _entry_of(text, path)
+                yield text
 
 
-def _entry_of(text: bytes, path: str) -> Entry:
+def _is_origin(text: bytes) -> bool:
+    return text.startswith(b'{"fingerprint"')
+
+
+def _decoded(decode: Callable[[bytes], _T], text: bytes, path: str) -> _T:
     try:
-        return decode_entry(text)
+        return decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ManifestError(
             f"The journal {path!r} holds a line that is no entry: {error}. Another version of luisy_dir may have "

@@ -62,6 +62,14 @@ class PlanRow(NamedTuple):
     item: Item | None = None
     entry: Entry | None = None
 
+    def as_it_is_now(self) -> Entry | None:
+        """The entry with its sources as they are now, of which it is known that their content is the same."""
+        if self.item is None or self.entry is None:
+            return None
+        pairs = zip(self.item.sources, self.entry.sources, strict=True)
+        sources = [msgspec.structs.replace(now, digest=then.digest) for now, then in pairs]
+        return msgspec.structs.replace(self.entry, sources=tuple(sources))
+
 
 class Keys:
     """Keys that are looked up only where somebody wants to see them.
@@ -170,10 +178,8 @@ class Plan:
     def touched(self) -> Iterator[Entry]:
         """Entries of the items that were only touched, with their sources as they are now."""
         for row in self.changes:
-            if row.reason == Reason.TOUCHED and row.item is not None and row.entry is not None:
-                pairs = zip(row.item.sources, row.entry.sources, strict=True)
-                sources = [msgspec.structs.replace(now, digest=then.digest) for now, then in pairs]
-                yield msgspec.structs.replace(row.entry, sources=tuple(sources))
+            if row.reason == Reason.TOUCHED and (entry := row.as_it_is_now()) is not None:
+                yield entry
 
     @property
     def item_count(self) -> int:

@@ -7,7 +7,7 @@ import multiprocessing
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, NoReturn, Self, get_args
 
@@ -42,6 +42,7 @@ class Progress:
         self._total = total
         self._on_news = on_news
         self._counts = Counter(dict.fromkeys(get_args(Verdict), 0))  # another thread may look at any time
+        self._before = 0
         self._failure = ""
         self._began = time.monotonic()
         self._next_line = self._began + _LINE_SECONDS
@@ -62,6 +63,15 @@ class Progress:
             self._bar.close()
         self._end = _PUBLISHED if error is None else f"gave up ({type(error).__name__}) after"
         self._tell_news()
+
+    def begin_with(self, entries: Iterable[Entry]) -> None:
+        """These items had been finished before: they count, but not for how fast it goes."""
+        for entry in entries:
+            self._counts[entry.status] += 1
+        self._before = self._counts.total()
+        if self._bar is not None:
+            self._bar.update(self._before)
+            self._bar.unpause()
 
     def advance(self, entry: Entry) -> None:
         """One item is finished."""
@@ -110,13 +120,14 @@ class Progress:
         parts += [
             f"{count:,} {status}" for status, count in sorted(self._counts.items()) if count and status != "written"
         ]
-        if done:
-            parts.append(f"{done / seconds:,.1f} items/s")
+        rate = (done - self._before) / seconds
+        if rate:
+            parts.append(f"{rate:,.1f} items/s")
         if self._end is not None:
             parts[0] = f"{self._end} {parts[0]}"
             parts.append(f"{tqdm.format_interval(seconds)} taken")
-        elif done:
-            parts.append(f"{tqdm.format_interval((self._total - done) * seconds / done)} left")
+        elif rate:
+            parts.append(f"{tqdm.format_interval((self._total - done) / rate)} left")
         return ", ".join(parts) + (f"\nlast failure: {self._failure}" if self._failure else "")
 
     def are_all(self, status: str) -> bool:

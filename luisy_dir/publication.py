@@ -12,8 +12,9 @@ from luisy_dir.entry import Entry
 from luisy_dir.errors import BusyError, DamagedManifestError, ForeignDirectoryError, ManifestError
 from luisy_dir.manifest import Manifest, read_manifest, salvaged
 from luisy_dir.record import Record, generations_in, read_record
+from luisy_dir.resumption import Resumption
 from luisy_dir.rollforward import is_settled, recover
-from luisy_dir.staging import locked, staging_of
+from luisy_dir.staging import locked, remove_abandoned, staging_of
 from luisy_dir.storage import local
 from luisy_dir.transaction import Transaction
 
@@ -70,17 +71,24 @@ class Publication:
     is_damaged: bool
     keep: int
 
-    def transaction(self, fingerprint: str, *, durability: str, start: datetime) -> Transaction:
+    def transaction(self, resumption: Resumption, *, durability: str, start: datetime) -> Transaction:
         """A transaction that publishes the next generation; see :class:`luisy_dir.transaction.Transaction`."""
         return Transaction(
             self.path,
-            fingerprint,
+            resumption.origin.fingerprint,
+            resumption=resumption,
             durability=durability,
             base=self.manifest,
             is_damaged=self.is_damaged,
             keep=self.keep,
             start=start,
         )
+
+    def tidy(self) -> None:
+        """Remove what interrupted runs have left, where what is published needs nothing of them."""
+        if local.exists(staging_of(self.path)):
+            with contextlib.suppress(BusyError), locked(self.path) as staging:
+                remove_abandoned(staging)
 
     def superseded(self, by_plan: list[Entry]) -> list[Entry]:
         """Entries that no longer count: those that a plan names, or what can be read of a damaged manifest."""

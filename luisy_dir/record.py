@@ -98,6 +98,7 @@ class Record(msgspec.Struct, frozen=True):
     boot_id: str
     pinned: bool
     checksum: str
+    resumed: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def name(self) -> str:

@@ -11,11 +11,12 @@ import contextlib
 import errno
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from luisy_dir.entry import Entry, leads_outside
 from luisy_dir.errors import BusyError, DamagedManifestError, ManifestError, StorageError
+from luisy_dir.journal import is_interrupted
 from luisy_dir.keys import side_by_side
 from luisy_dir.manifest import Manifest
 from luisy_dir.record import (
@@ -91,7 +92,9 @@ def pairs_of(old: Manifest | None, new: Manifest) -> Iterator[tuple[Entry | None
 
 
 def recover(directory: str, staging: str, *, keep: int, sync: bool = True) -> None:
-    """Finish what a run that ended without a word had committed, and remove what the others have left.
+    """Finish what a run that ended without a word had committed, and remove what cannot be resumed.
+
+    Runs that were interrupted before their commit stay, under new names.
 
     The lock of the staging is held; where locks do not work, the runs that are renamed here get an error.
 
@@ -119,7 +122,7 @@ def recover(directory: str, staging: str, *, keep: int, sync: bool = True) -> No
     try:
         _finish(directory, staging, runs, keep=keep, sync=sync)
     except DamagedManifestError:
-        remove_abandoned(staging)
+        remove_abandoned(staging, but=_interrupted(runs))
         raise
     except OSError as error:
         raise StorageError(
@@ -128,7 +131,11 @@ def recover(directory: str, staging: str, *, keep: int, sync: bool = True) -> No
             f"{error.strerror or error}. Mend that, then run again, which goes on here.",
         ) from error
     _remove_orphans(directory)
-    remove_abandoned(staging)
+    remove_abandoned(staging, but=_interrupted(runs))
+
+
+def _interrupted(runs: Mapping[str, str]) -> list[str]:
+    return [run for run in runs.values() if is_interrupted(run)]
 
 
 def is_settled(directory: str) -> bool:
@@ -147,6 +154,7 @@ def _finish(directory: str, staging: str, runs: dict[str, str], *, keep: int, sy
     except DamagedManifestError:  # it can be made again
         applied = last - 1
     if last == applied:
+        _forget_applied(directory, last, runs)
         return
     if last < applied:
         raise DamagedManifestError(
@@ -160,6 +168,13 @@ def _finish(directory: str, staging: str, runs: dict[str, str], *, keep: int, sy
     roll_forward(directory, run, manifest.record, changes, sync=sync)
     forget(directory, keep)
     local.remove_tree(run)
+
+
+def _forget_applied(directory: str, last: int, runs: dict[str, str]) -> None:
+    """The run that has published the last generation was not interrupted, but ended before it had cleaned up."""
+    with contextlib.suppress(DamagedManifestError):
+        if runs and last:
+            runs.pop(read_record(directory, last).run_id, None)
 
 
 def _claimed(staging: str) -> Iterator[tuple[str, str]]:
@@ -245,7 +260,7 @@ def _roll_forward(directory: str, run: str, record: Record, changes: Changes, *,
     current = os.path.join(run, CURRENT)
     with contextlib.suppress(FileNotFoundError):
         system.unlink(current)
-    local.write_whole(current, encode_current(encode_record(record)), sync=sync)
+    local.write_whole(current, encode_current(encode_record(record)), sync=True)
     system.rename(current, os.path.join(folder, CURRENT))
     if sync:
         local.sync_path(folder)
@@ -360,8 +375,7 @@ def folders_above(path: str) -> Iterator[str]:
 
 def _sync_folders(directory: str, touched: set[str]) -> None:
     folders = {"", *touched, *(above for folder in touched for above in folders_above(folder))}
-    if len(folders) > _FEW_FOLDERS:
-        local.sync_everything_beside(directory)
+    if len(folders) > _FEW_FOLDERS and local.sync_file_system_of(directory):
         return
     for folder in sorted(folders):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):

@@ -14,6 +14,7 @@ from luisy_dir.item import Item, encode_item
 from luisy_dir.plan import Plan
 from luisy_dir.policy import Policy
 from luisy_dir.step import Step, StepInWorker
+from luisy_dir.storage import local
 from luisy_dir.transaction import Transaction
 
 _NAMED_FAILURES = 3
@@ -30,7 +31,7 @@ def run(
     workers: int = 1,
     on_entry: Callable[[Entry], object] | None = None,
 ) -> None:
-    """Process what a plan asks for; the entries are collected by the transaction, which is not committed here.
+    """Process what a plan asks for and the transaction has not taken over; it collects the entries.
 
     When this returns or raises, no worker has anything of this run in hand.
 
@@ -62,7 +63,7 @@ def run(
     StorageError
         The disk is full, or failed.
     """
-    items = _largest_first(list(plan.todo))
+    items = _largest_first([item for item in plan.todo if not transaction.is_collected(item.key)])
     budget = _Budget(policy.allowed(plan.item_count), len(items))
     at_work = StepInWorker(step, transaction.run)
     encoded = map(encode_item, items)
@@ -72,7 +73,7 @@ def run(
                 line, packed = outcome
                 exception = None if packed is None else unpack_error(packed)
                 if line is None:
-                    raise _fatal(exception)
+                    raise _fatal(exception, transaction.run)
                 if not line:  # the file was removed since the run began: as if it had not been there
                     continue
                 entry = transaction.collect(line)
@@ -134,11 +135,16 @@ def _reason(entry: Entry) -> str:
     return f"{entry.error.type}: {entry.error.message}" if entry.error else entry.status
 
 
-def _fatal(error: BaseException | None) -> BaseException:
+def _fatal(error: BaseException | None, run: str) -> BaseException:
     """The error that ends the run: ours as it is, any other as what it must be, a failure of the disk."""
     if isinstance(error, LuisyDirError):
         return error
-    fatal = StorageError(f"A worker could not record an item: {error}. Nothing was published. Look at the disk.")
+    number, space = (error.errno, local.told_space(run, error)) if isinstance(error, OSError) else (None, "")
+    fatal = StorageError(
+        number,
+        f"A worker could not record an item in {run!r}: {error}{space}. Nothing was published, and what was finished "
+        "is kept. Mend the disk or make room, then run again, which goes on.",
+    )
     fatal.__cause__ = error
     return fatal
 

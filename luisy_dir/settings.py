@@ -14,6 +14,7 @@ from luigi.configuration import LuigiTomlParser, get_config
 from luisy_dir.engines import ENGINES, usable_cpus
 from luisy_dir.errors import SettingError
 from luisy_dir.policy import Policy
+from luisy_dir.resumption import RESUME
 from luisy_dir.transaction import DURABILITIES
 
 _SECTION = "luisy_dir"
@@ -100,6 +101,14 @@ SETTINGS = {
             ", ".join(DURABILITIES),
             "what a power cut may cost: anything (none), the run (commit), the items in hand (item)",
         ),
+        Setting(
+            "resume",
+            "same-code",
+            _choice(*RESUME),
+            ", ".join(RESUME),
+            "what is taken over of an interrupted run: items that the same code has finished (same-code), those that "
+            "were finished before the code was changed too (any-code), or none (no)",
+        ),
         Setting("seed", "0", _at_least(0), "a number from 0", "from which each item's random numbers are made"),
         Setting(
             "freshness",
@@ -150,6 +159,7 @@ class luisy_dir(luigi.Config):  # noqa: N801 - Luigi makes the section and the f
     workers = luigi.Parameter(default="", description=SETTINGS["workers"].description)
     max_errors = luigi.Parameter(default="", description=SETTINGS["max_errors"].description)
     durability = luigi.Parameter(default="", description=SETTINGS["durability"].description)
+    resume = luigi.Parameter(default="", description=SETTINGS["resume"].description)
     seed = luigi.Parameter(default="", description=SETTINGS["seed"].description)
     freshness = luigi.Parameter(default="", description=SETTINGS["freshness"].description)
     check_outputs = luigi.Parameter(default="", description=SETTINGS["check_outputs"].description)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import IO
 
 import xxhash
@@ -114,10 +114,14 @@ def locked(path: str) -> Iterator[str]:
 
 
 def remove_fenced(path: str, staging: str) -> None:
-    """Rename, then remove: a writer that still is at work there gets an error, and no reader sees a part."""
+    """Rename, then remove: a writer that still is at work there gets an error, and no reader sees a part.
+
+    What somebody else has renamed or removed meanwhile is his.
+    """
     doomed = os.path.join(staging, BAD + uuid.uuid4().hex)
-    system.rename(path, doomed)
-    local.remove_tree(doomed)
+    with contextlib.suppress(FileNotFoundError):
+        system.rename(path, doomed)
+        local.remove_tree(doomed)
 
 
 def withdraw(path: str) -> None:
@@ -167,11 +171,29 @@ def move_directory(path: str, new_path: str) -> None:
             ) from error
 
 
-def remove_abandoned(staging: str) -> None:
-    """Remove what runs that ended without a word have left in a staging, whose lock is held."""
+def remove_abandoned(staging: str, *, but: Collection[str] = ()) -> None:
+    """Remove what runs that ended without a word have left in a staging, whose lock is held.
+
+    Parameters
+    ----------
+    staging
+        The staging.
+    but
+        Absolute paths that stay.
+    """
     for name in local.names_in(staging):
-        if name.startswith((RUN, BAD)):
-            remove_fenced(os.path.join(staging, name), staging)
+        path = os.path.join(staging, name)
+        if name.startswith((RUN, BAD)) and path not in but:
+            remove_fenced(path, staging)
+
+
+def poison(run: str) -> None:
+    """See that nothing of a run's directory is ever used, because the disk may have lost some of it.
+
+    Whoever still writes there gets an error. On a disk that takes no more changes, nothing happens.
+    """
+    with contextlib.suppress(OSError):
+        system.rename(run, os.path.join(os.path.dirname(run), BAD + uuid.uuid4().hex))
 
 
 def replace_file(path: str, write: Callable[[IO[bytes]], object], *, sync: bool) -> None:

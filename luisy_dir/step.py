@@ -20,6 +20,7 @@ from luisy_dir.engines.event_loop import Cancelled, NoEventLoopError, drained, h
 from luisy_dir.engines.mapping import message_of, pack_error
 from luisy_dir.entry import Entry, Failure, OutputFile, Status, clean_meta, encode_entry
 from luisy_dir.errors import (
+    BusyError,
     DefinitionError,
     InputChangedError,
     InputError,
@@ -31,7 +32,9 @@ from luisy_dir.errors import (
 )
 from luisy_dir.formats import Format, registered_formats, write_npy
 from luisy_dir.item import RACY_NS, Item, Source, check_key, decode_item
-from luisy_dir.journal import Journal
+from luisy_dir.journal import FILES, Journal, Origin
+from luisy_dir.journal import NAME as JOURNAL
+from luisy_dir.staging import poison
 from luisy_dir.storage import local, system
 
 _TRIES_OF_UNSTABLE_INPUT = 3
@@ -41,7 +44,14 @@ _LONGEST_MESSAGE = 2_000
 _LONGEST_TRACEBACK = 8_000
 # Errors of the disk, not of the item: the next item would fare no better.
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
-_DISK_ADVICE = "Nothing was published. Make room, mend the disk, or see who removed the staging; then run again."
+_DISK_ADVICE = (
+    "Nothing was published, and what was finished is kept. Mend the disk or make room, then run again, which goes on."
+)
+_POISONED = "None of it is trusted, and all of it will be made again. Mend the disk or make room, then run again."
+_TAKEN_OVER = (
+    "another run has taken over the staging, or somebody has removed it. Nothing was published. Wait until the other "
+    "run has ended, then run again."
+)
 _MEND = (
     "Run the task that makes it again, then this one; 'luisy-dir verify --deep --repair' finds what size and time of "
     "change do not show."
@@ -118,6 +128,8 @@ class Step:
         Bring every output and every journal line to the disk before the next item.
     formats
         By suffix, for outputs that have one of their own; what is registered here must be known in workers too.
+    origin
+        What the entries are made with, for the run that may have to go on; None where none shall.
     """
 
     roots: tuple[Root, ...]
@@ -126,6 +138,7 @@ class Step:
     seed: int = 0
     sync: bool = False
     formats: Mapping[str, Format] = field(default_factory=registered_formats)
+    origin: Origin | None = None
 
     def format_for(self, suffix: str) -> Format:
         """Format of an output with a suffix of its own."""
@@ -184,7 +197,7 @@ class _Worker:
                 f"No item could be processed, because setup raised {type(error).__name__}: {error}. "
                 "Nothing was published."
             ) from error
-        self.journal = Journal(os.path.join(run, f"journal-{self.name}"), sync=step.sync)
+        self.journal = Journal(os.path.join(run, JOURNAL + self.name), step.origin, sync=step.sync)
 
 
 @dataclass
@@ -221,15 +234,25 @@ class StepInWorker:
             worker.journal.append(line)
         except (_Gone, Cancelled):
             return b"", None
-        except _Collision as collision:
-            return None, pack_error(KeyCollisionError(str(collision)))
         except Exception as error:  # noqa: BLE001 - the user's setup may raise anything, and so may the disk
-            return None, pack_error(error)
+            return None, pack_error(self._told(error))
         return line, exception
+
+    def _told(self, error: Exception) -> Exception:
+        """The error that ends the run, in terms of what the user can do about it."""
+        if isinstance(error, _Collision):
+            return KeyCollisionError(str(error))
+        if isinstance(error, local.SyncFailed):
+            poison(self.run)
+            what = f"What was written into {self.run!r} could not be brought to the disk: {error.strerror}."
+            return StorageError(error.errno, f"{what} {_POISONED}")
+        if isinstance(error, FileNotFoundError) and not local.exists(self.run):
+            return BusyError(f"{self.run!r} is gone: {_TAKEN_OVER}")
+        return error
 
     def _attempt(self, item: Item, worker: _Worker) -> tuple[Entry, bytes | None]:
         started, begin = datetime.now(UTC), time.perf_counter()
-        attempt = _Attempt(self.step, f"{self.run}/files", worker.process)
+        attempt = _Attempt(self.step, f"{self.run}/{FILES}", worker.process)
         verdict = attempt.run(item)
         entry = Entry(
             key=item.key,
@@ -302,7 +325,7 @@ class _Attempt:
             return self._undo(item, verdict.status, _why(verdict.message))
         except Reject as verdict:
             return self._undo(item, "rejected", Failure("Reject", _valid(str(verdict.reason))[:_LONGEST_MESSAGE]))
-        except (StorageError, NoEventLoopError, Cancelled, _Collision, _Gone):
+        except (BusyError, StorageError, local.SyncFailed, NoEventLoopError, Cancelled, _Collision, _Gone):
             self._remove_outputs()
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's functions may raise anything
@@ -379,15 +402,24 @@ class _Attempt:
                 "one of its folders. Give one of them another key."
             ) from error
         except OSError as error:
-            if error.errno not in _DISK_ERRORS and local.exists(self._files):
+            if isinstance(error, local.SyncFailed):
                 raise
-            raise StorageError(error.errno, f"{path!r} cannot be written: {error.strerror}. {_DISK_ADVICE}") from error
+            if not local.exists(self._files):
+                raise BusyError(f"{path!r} cannot be written: {_TAKEN_OVER}") from error
+            if error.errno not in _DISK_ERRORS:
+                raise
+            space = local.told_space(self._files, error)
+            raise StorageError(
+                error.errno,
+                f"{path!r} cannot be written to {self._files!r}: {error.strerror}{space}. {_DISK_ADVICE}",
+            ) from error
         shape, dtype, offset = _array_facts(output.data, format, state.st_size)
         self.outputs.append(OutputFile(path, state.st_size, state.st_mtime_ns, digest, shape, dtype, offset))
 
     def _remove_outputs(self) -> None:
         for output in self.outputs:
-            system.unlink(os.path.join(self._files, output.path))
+            with contextlib.suppress(FileNotFoundError):
+                system.unlink(os.path.join(self._files, output.path))
         self.outputs.clear()
 
 

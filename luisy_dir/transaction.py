@@ -7,18 +7,22 @@ import heapq
 import logging
 import os
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from operator import itemgetter
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
 import xxhash
 
 from luisy_dir.entry import Entry, decode_entry, encode_entry
-from luisy_dir.errors import BusyError, DamagedManifestError, KeyCollisionError, StorageError
-from luisy_dir.journal import read_journals
+from luisy_dir.errors import BusyError, DamagedManifestError, KeyCollisionError, LuisyDirError, StorageError
+from luisy_dir.item import Item
+from luisy_dir.journal import has_entries, is_interrupted, latest_entries
 from luisy_dir.manifest import Manifest
 from luisy_dir.place import Room, check_place, foreign
 from luisy_dir.record import (
@@ -32,11 +36,14 @@ from luisy_dir.record import (
     encode_current,
     encode_record,
     generation_name,
+    generations_in,
     numbers_of,
     read_current,
+    read_record,
 )
+from luisy_dir.resumption import Resumption, tidy
 from luisy_dir.rollforward import Changes, changes_of, folders_above, forget, recover, roll_forward
-from luisy_dir.staging import BAD, RUN, lock_of, make_folder, staging_of
+from luisy_dir.staging import RUN, lock_of, make_folder, poison, remove_abandoned, staging_of
 from luisy_dir.storage import local, system
 from luisy_dir.totals import Totals
 
@@ -109,6 +116,9 @@ class Transaction:
         How many generations are kept.
     start
         When the inputs were looked at, in UTC.
+    resumption
+        What may be taken over of a run that was interrupted; None leaves such runs alone, as whoever does not process
+        items must.
 
     Raises
     ------
@@ -128,6 +138,7 @@ class Transaction:
         is_damaged: bool = False,
         keep: int = DEFAULT_KEEP,
         start: datetime | None = None,
+        resumption: Resumption | None = None,
     ) -> None:
         self.directory = directory
         self.staging = staging_of(directory)
@@ -135,6 +146,9 @@ class Transaction:
         self.run = os.path.join(self.staging, f"{RUN}{fingerprint[:16]}-{self.run_id}")
         self.files = os.path.join(self.run, "files")
         self.start = start or datetime.now(UTC)
+        self._resumption = resumption
+        self._is_resumed = False
+        self._taken_over: Counter[str] = Counter()
         self._base = base
         self._is_damaged = is_damaged
         self._generation = 1 if base is None else base.record.generation + 1
@@ -143,7 +157,7 @@ class Transaction:
         self._totals = Totals()
         self._staged: list[str] = []
         self._staged_sum = 0
-        self._has_work = False
+        self._is_needed = False
         self._durability = durability
         self._lock: local.Lock | None = None
         self._sync: local.BackgroundSync | None = None
@@ -164,18 +178,31 @@ class Transaction:
         try:
             with contextlib.suppress(*([DamagedManifestError] if self._is_damaged else [])):
                 recover(self.directory, self.staging, keep=self._keep, sync=self._is_durable)
-            make_folder(self.files)
+            self._claim()
             try:
                 self._check_base()  # whoever publishes from here on takes over
                 if self._is_durable:
-                    self._sync = local.BackgroundSync(self.run)
+                    self._sync = local.BackgroundSync(self.run, partial(poison, self.run))
             except BaseException:
-                local.remove_tree(self.run)
+                if not self._is_resumed:
+                    local.remove_tree(self.run)
                 raise
-        except BaseException:
+        except BaseException as error:
             self._leave()
+            if isinstance(error, OSError):
+                self._explain(error)
             raise
         return self
+
+    def _claim(self) -> None:
+        """Make the run's directory of that of an interrupted run, which fences its former owner, or make a new one."""
+        former = None if self._resumption is None else self._resumption.run_in(self.staging)
+        if former is not None:
+            with contextlib.suppress(FileNotFoundError):  # where locks do not work, another run may be faster
+                system.rename(former, self.run)
+                self._is_resumed = True
+                return
+        make_folder(self.files)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -183,11 +210,60 @@ class Transaction:
         try:
             if self._sync is not None:
                 self._sync.close()
-            if self._is_applied or not (self._is_committed or self._has_work):
-                with _told_as_litter(self.run):
+            with _told_as_litter(self.run):
+                if self._is_applied or not (self._is_needed or has_entries(self.run)):
                     local.remove_tree(self.run)
+            if self._is_applied and self._resumption is not None:
+                with _told_as_litter(self.staging):
+                    remove_abandoned(self.staging)  # what other code had finished is of no use any more
+            if isinstance(error, (LuisyDirError, OSError)):
+                self._explain(error)
         finally:
             self._leave()
+
+    def _explain(self, error: BaseException) -> None:
+        """Say what the matter is where the block ends in a bare error of the disk, or in what that has led to."""
+        cause = None if self._sync is None else self._sync.error
+        if cause is not None and error.__cause__ is not cause and not self._is_committed:
+            raise self._poisoned(cause) from cause
+        if isinstance(error, OSError) and not isinstance(error, LuisyDirError):
+            raise (self._unfinished if self._is_committed else self._not_published)(error) from error
+
+    def resume(self, items: Iterable[Item]) -> list[Entry]:
+        """Take over what an interrupted run has finished of the items to be processed, and remove what it left else.
+
+        Parameters
+        ----------
+        items
+            What is to be processed, in any order.
+
+        Returns
+        -------
+        list of Entry
+            Of the items that need not be processed again; they are collected.
+
+        Raises
+        ------
+        StorageError
+            The disk failed. What was finished stays.
+        BusyError
+            Another run has taken over.
+        """
+        if self._resumption is None or not self._is_resumed:
+            return []
+        try:
+            finished = self._resumption.finished_items(self.run, items)
+            tidy(self.run, finished.entries)
+        except OSError as error:
+            raise self._not_published(error) from error
+        for entry in finished.entries:
+            self.collect(encode_entry(entry))
+        self._taken_over = finished.fingerprints
+        return finished.entries
+
+    def is_collected(self, key: str) -> bool:
+        """Whether there is an entry of that key already."""
+        return key in self._lines
 
     def _leave(self) -> None:
         if self._lock is not None:
@@ -226,7 +302,6 @@ class Transaction:
             There is an entry of that key already.
         """
         entry = self._take(line)
-        self._has_work = True
         for output in entry.outputs:
             self._stage(output.path)
         return entry
@@ -309,8 +384,9 @@ class Transaction:
         Raises
         ------
         StorageError
-            The disk failed. Before the commit point the staging is poisoned: nothing in it is ever adopted. After it
-            the next run finishes what is left to do.
+            The disk failed. Before the commit point what was finished is kept for the next run; but where a sync has
+            failed the staging is poisoned, and nothing in it is ever used. After the commit point the next run
+            finishes what is left to do.
         ForeignDirectoryError
             Something has appeared where an output belongs.
         BusyError
@@ -320,7 +396,7 @@ class Transaction:
         changes = None if self._is_first else changes_of(self._pairs(old))
         if changes is not None:
             self.check_room((*changes.put, *changes.removed), old.values())
-        with self._poisoning():
+        with self._explained():
             self._sweep()
             self._flush()
             record = self._write_manifest(facts, old)
@@ -369,8 +445,8 @@ class Transaction:
             local.sync_path(os.path.join(self.files, path))
 
     @contextlib.contextmanager
-    def _poisoning(self) -> Iterator[None]:
-        """A disk that failed once may say yes the second time and still have lost the data: never try again."""
+    def _explained(self) -> Iterator[None]:
+        """A disk that failed once may say yes the second time and still have lost the data: never try a sync again."""
         try:
             yield
         except StorageError:
@@ -378,20 +454,28 @@ class Transaction:
         except OSError as error:
             if self._is_committed:
                 raise self._unfinished(error) from error
-            if not local.exists(self.run):
-                raise self._taken_over() from error
-            bad = os.path.join(self.staging, BAD + self.run_id)
-            with contextlib.suppress(OSError):
-                system.rename(self.run, bad)
-            raise StorageError(
-                error.errno,
-                f"{self.directory!r} was not published: {error.strerror or error}. What was written is not trusted and "
-                "will be made again. Mend the disk or make room, then run again.",
-            ) from error
+            if isinstance(error, local.SyncFailed):
+                poison(self.run)
+                raise self._poisoned(error) from error
+            raise self._not_published(error) from error
 
-    def _taken_over(self) -> BusyError:
-        return BusyError(
-            f"{self.directory!r} was not published: another run has taken over. Wait until that one has ended."
+    def _poisoned(self, error: OSError) -> StorageError:
+        return StorageError(
+            error.errno,
+            f"{self.directory!r} was not published, because the disk did not take what was written: "
+            f"{error.strerror or error}. None of it is trusted, and all of it will be made again. Mend the disk or "
+            "make room, then run again.",
+        )
+
+    def _not_published(self, error: OSError) -> LuisyDirError:
+        if not local.exists(self.files):
+            return BusyError(
+                f"{self.directory!r} was not published: another run has taken over. Wait until that one has ended."
+            )
+        return StorageError(
+            error.errno,
+            f"{self.directory!r} was not published: {error.strerror or error}{local.told_space(self.run, error)}. What "
+            "was finished is kept, and the next run goes on there. Mend the disk or make room, then run again.",
         )
 
     def _unfinished(self, error: OSError) -> StorageError:
@@ -402,7 +486,10 @@ class Transaction:
         )
 
     def _write_manifest(self, facts: Facts, old: Mapping[str, Entry]) -> Record:
-        """Write the manifest where the commit point will take it from."""
+        """Write the manifest where the commit point will take it from, and bring it to the disk.
+
+        With durability ``none`` too: else nothing would tell which of the outputs a power cut has spoilt.
+        """
         folder = os.path.join(self.files, FOLDER) if self._is_first else self.run
         if self._is_first:
             system.mkdir(folder)
@@ -411,9 +498,9 @@ class Transaction:
         entries = self._write_entries(folder, name + ".jsonl", lines)
         record = self._record(facts, old, base, entries)
         encoded = encode_record(record)
-        local.write_whole(os.path.join(folder, name + ".json"), encoded, sync=self._is_durable)
+        local.write_whole(os.path.join(folder, name + ".json"), encoded, sync=True)
         if self._is_first:
-            local.write_whole(os.path.join(folder, CURRENT), encode_current(encoded), sync=self._is_durable)
+            local.write_whole(os.path.join(folder, CURRENT), encode_current(encoded), sync=True)
         if self._is_first and self._is_durable:
             local.sync_path(folder)
             local.sync_path(self.files)
@@ -447,8 +534,7 @@ class Transaction:
                 size += len(block)
                 count += block.count(b"\n")
                 local.write_all(descriptor, block)
-            if self._is_durable:
-                system.fsync(descriptor)
+            local.sync_all(descriptor)
         finally:
             system.close(descriptor)
         return EntriesFile(name, size, hasher.hexdigest(), count)
@@ -487,6 +573,7 @@ class Transaction:
             boot_id=system.boot_id(),
             pinned=facts.is_pinned,
             checksum="",
+            resumed=dict(self._taken_over) or msgspec.UNSET,
         )
         return record.with_checksum()
 
@@ -495,6 +582,7 @@ class Transaction:
             self._publish_first()
             return
         folder = os.path.join(self.directory, FOLDER)
+        self._is_needed = True  # the next run must see that there may be entries without a record
         try:
             for suffix in (".jsonl", ".json"):
                 name = record.name + suffix
@@ -503,7 +591,10 @@ class Transaction:
                 if self._is_durable:
                     local.sync_path(folder)
         except FileExistsError as error:
-            raise self._taken_over() from error
+            raise BusyError(
+                f"{self.directory!r} was not published: another run has published in the meantime. Run again: there "
+                "may be nothing left to do."
+            ) from error
 
     def _publish_first(self) -> None:
         try:
@@ -544,9 +635,19 @@ def _blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
         yield bytes(block)
 
 
-def entries_in_staging(directory: str) -> list[Entry]:
-    """Entries of the last run that did not publish ``directory``, in key order; none where there was no such run."""
+def unpublished_run(directory: str) -> str | None:
+    """Absolute path of the run that began last of those that have not published ``directory``, under way or ended."""
     staging = staging_of(directory)
     runs = [os.path.join(staging, name) for name in local.names_in(staging) if name.startswith(RUN)]
-    found = {entry.key: entry for run in runs for entry in read_journals(run)}
-    return [found[key] for key in sorted(found)]
+    numbers = generations_in(directory) if runs else []
+    with contextlib.suppress(DamagedManifestError):
+        published = read_record(directory, numbers[-1]).run_id if numbers else "none"
+        runs = [run for run in runs if f"-{published}" not in run]
+    return max(filter(is_interrupted, runs), key=local.newest_change, default=None)
+
+
+def entries_in_staging(directory: str) -> list[Entry]:
+    """Entries of the last run that did not publish ``directory``, in key order; none where there was no such run."""
+    run = unpublished_run(directory)
+    found = {} if run is None else latest_entries(run)
+    return [found[key][0] for key in sorted(found)]

@@ -409,6 +409,11 @@ def test_a_name_in_meta_that_is_no_text_is_refused_for_that_reason():
 # -- the journal ------------------------------------------------------------------------------------------------------
 
 
+def journaled(run):
+    """Entries in the journals of a run's directory."""
+    return [entry for entry, _ in read_journals(run)]
+
+
 @pytest.fixture
 def journal(tmp_path):
     """A journal with three entries, closed; its path."""
@@ -426,7 +431,7 @@ def test_a_journal_gives_back_its_entries_in_the_order_in_which_they_came(tmp_pa
         journal.append(encode_entry(entry))
     journal.close()
 
-    assert list(read_journals(str(tmp_path))) == THREE[::-1]
+    assert list(journaled(str(tmp_path))) == THREE[::-1]
 
 
 def test_a_journal_can_be_read_while_it_is_written(tmp_path):
@@ -434,7 +439,7 @@ def test_a_journal_can_be_read_while_it_is_written(tmp_path):
     journal = Journal(str(tmp_path / "journal-a"))
     journal.append(encode_entry(THREE[0]))
 
-    assert list(read_journals(str(tmp_path))) == THREE[:1]
+    assert list(journaled(str(tmp_path))) == THREE[:1]
     journal.close()
 
 
@@ -445,18 +450,18 @@ def test_the_journals_of_all_workers_are_read_and_nothing_else(tmp_path):
         journal.close()
     (tmp_path / "files").mkdir()
 
-    assert list(read_journals(str(tmp_path))) == THREE[:2]
+    assert list(journaled(str(tmp_path))) == THREE[:2]
 
 
 def test_a_run_without_journals_has_no_entries(tmp_path):
-    assert list(read_journals(str(tmp_path / "missing"))) == []
+    assert list(journaled(str(tmp_path / "missing"))) == []
 
 
 def test_a_journal_that_was_cut_short_gives_back_every_whole_line(journal):
     """At whatever byte a crash has cut it, no entry is invented and at most the last one is lost."""
     whole = journal.read_bytes()
     for length in every_cut(journal):
-        entries = list(read_journals(str(journal.parent)))
+        entries = list(journaled(str(journal.parent)))
 
         lines = whole[:length].count(b"\n")
         assert entries in (THREE[:lines], THREE[: lines + 1])  # the last line may lack its end only
@@ -465,7 +470,7 @@ def test_a_journal_that_was_cut_short_gives_back_every_whole_line(journal):
 def test_a_journal_with_a_flipped_bit_never_gives_an_entry_that_differs(journal):
     expected = set(map(encode_entry, THREE))
     for _ in every_flip(journal):
-        assert set(map(encode_entry, read_journals(str(journal.parent)))) <= expected
+        assert set(map(encode_entry, journaled(str(journal.parent)))) <= expected
 
 
 @pytest.mark.parametrize("litter", [b"\n", b"\n\n", b"\0" * 4096, b"00000000 \n", b"zzz\n", b" \n", b"deadbeef {}\n"])
@@ -473,7 +478,7 @@ def test_what_is_no_entry_in_a_journal_counts_as_not_written(journal, litter):
     """After a power cut, a file may have the right length and be full of zeros."""
     journal.write_bytes(litter + b"\n" + journal.read_bytes() + litter)
 
-    assert list(read_journals(str(journal.parent))) == THREE
+    assert list(journaled(str(journal.parent))) == THREE
 
 
 def test_an_entry_that_is_appended_after_a_torn_line_is_not_lost_with_it(journal):
@@ -484,7 +489,7 @@ def test_an_entry_that_is_appended_after_a_torn_line_is_not_lost_with_it(journal
     again.append(encode_entry(THREE[2]))
     again.close()
 
-    assert list(read_journals(str(journal.parent))) == THREE
+    assert list(journaled(str(journal.parent))) == THREE
 
 
 def test_a_line_of_a_journal_begins_with_the_checksum_of_the_entry(tmp_path):

@@ -29,7 +29,7 @@ from luisy_dir.transaction import Transaction
 # The functions of the one door through which anything on the disk is changed, or brought there.
 MUTATING = (
     "open", "write", "mkdir", "makedirs", "rename", "rename_noreplace", "link", "unlink", "rmdir", "utime",
-    "fsync", "fdatasync", "syncfs", "sync",
+    "fsync", "fdatasync", "syncfs",
 )  # fmt: skip
 LOOKING = ("scandir", "lstat", "stat", "read", "read_file", "map_file")
 _WRITES = os.O_CREAT | os.O_WRONLY | os.O_RDWR
@@ -546,7 +546,7 @@ def test_of_two_runs_that_commit_the_same_generation_one_wins(tmp_path, monkeypa
     monkeypatch.setattr(transaction, "recover", lambda *_, **__: None)  # neither sees the other
     [entry] = base.entries()
     with (
-        pytest.raises(errors.BusyError, match="another run has taken over"),
+        pytest.raises(errors.BusyError, match="another run has published"),
         Transaction(directory, "f" * 32, base=base) as slow,
         Transaction(directory, "f" * 32, base=base) as quick,
     ):

@@ -12,8 +12,9 @@ from conftest import files_below
 from luisy_dir import errors
 from luisy_dir.entry import Entry, OutputFile, encode_entry
 from luisy_dir.item import Source
-from luisy_dir.journal import Journal
+from luisy_dir.journal import Journal, Origin
 from luisy_dir.manifest import read_manifest
+from luisy_dir.resumption import Resumption
 from luisy_dir.staging import staging_of, withdraw
 from luisy_dir.storage import local, system
 from luisy_dir.transaction import Facts, Transaction, entries_in_staging
@@ -78,11 +79,11 @@ def test_a_run_without_an_entry_leaves_nothing(directory):
     assert os.listdir(os.path.dirname(directory)) == []
 
 
-def test_the_next_run_removes_what_an_abandoned_one_left(directory):
+def test_a_run_that_does_not_go_on_with_an_abandoned_one_removes_what_that_has_left(directory):
     with pytest.raises(ValueError, match="x"), Transaction(directory, "f" * 32) as transaction:
         write_item(transaction, "a")
         raise ValueError("x")
-    with Transaction(directory, "f" * 32) as transaction:
+    with Transaction(directory, "f" * 32, resumption=Resumption(Origin("f" * 32), "no")) as transaction:
         write_item(transaction, "a", b"other")
         transaction.commit(FACTS)
     assert os.listdir(os.path.dirname(directory)) == ["Task"]
@@ -110,7 +111,10 @@ def test_an_output_that_is_gone_is_never_published(directory):
 
 def test_a_run_whose_staging_was_taken_away_does_not_bring_it_back(directory):
     """A renamed run directory fences its former owner: he gets an error and writes nowhere."""
-    with pytest.raises(FileNotFoundError), Transaction(directory, "f" * 32) as transaction:
+    with (
+        pytest.raises(errors.BusyError, match="another run has taken over"),
+        Transaction(directory, "f" * 32) as transaction,
+    ):
         os.rename(transaction.run, transaction.run + "-adopted")
         local.write_new(transaction.files, "nested/a.bin", lambda file: file.write(b""))
     assert not os.path.exists(transaction.run)
@@ -214,7 +218,7 @@ def test_a_failed_sync_poisons_the_staging(directory, monkeypatch):
     assert entries_in_staging(directory) == []
 
 
-def test_durability_none_syncs_nothing_and_commit_does_so_before_the_rename(directory, monkeypatch):
+def test_durability_none_syncs_the_manifest_alone_and_commit_everything_before_the_rename(directory, monkeypatch):
     calls = []
     for name in ("syncfs", "fsync", "rename_noreplace"):
         original = getattr(system, name)
@@ -223,7 +227,7 @@ def test_durability_none_syncs_nothing_and_commit_does_so_before_the_rename(dire
         )
     with Transaction(directory, "f" * 32, durability="none") as transaction:
         transaction.commit(FACTS)
-    assert calls == ["rename_noreplace"]
+    assert calls == ["fsync", "fsync", "fsync", "rename_noreplace"]
     withdraw(directory)
     calls.clear()
     with Transaction(directory, "f" * 32) as transaction:
@@ -243,16 +247,42 @@ def test_without_a_rename_that_does_not_replace_the_place_is_looked_at_first(dir
     assert files_below(directory) == ["a.bin"]
 
 
-def test_without_syncfs_everything_is_synced(directory, monkeypatch):
-    def unsupported(descriptor):
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+def unsupported(*_):
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
-    synced = []
+
+def test_without_syncfs_each_file_and_folder_is_synced(directory, monkeypatch):
+    """One by one, because only so does an error come to light."""
+    synced, fsync = [], system.fsync
     monkeypatch.setattr(system, "syncfs", unsupported)
-    monkeypatch.setattr(system, "sync", lambda: synced.append(True))
+    monkeypatch.setattr(
+        system,
+        "fsync",
+        lambda descriptor: [synced.append(os.readlink(f"/proc/self/fd/{descriptor}")), fsync(descriptor)],
+    )
     with Transaction(directory, "f" * 32) as transaction:
+        write_item(transaction, "a/b")
+        write_item(transaction, "c")
+        files = transaction.files
         transaction.commit(FACTS)
-    assert synced == [True]
+    assert {f"{files}/a/b.bin", f"{files}/c.bin", f"{files}/a", files} <= set(synced)
+
+
+def test_without_syncfs_an_error_of_one_file_poisons_the_staging(directory, monkeypatch):
+    def fail(descriptor):
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith("c.bin"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(system, "syncfs", unsupported)
+    with (
+        pytest.raises(errors.StorageError, match="None of it is trusted"),
+        Transaction(directory, "f" * 32) as transaction,
+    ):
+        write_item(transaction, "a")
+        write_item(transaction, "c")
+        monkeypatch.setattr(system, "fsync", fail)
+        transaction.commit(FACTS)
+    assert [name[:4] for name in os.listdir(staging_of(directory))] == ["bad-"]
 
 
 def test_a_directory_may_have_the_longest_name_that_there_is(tmp_path):

@@ -377,7 +377,7 @@ class TestTryingAgain:
         assert report.loc["3", "status"] == "failed"
         assert report.loc["3", "error"] == "cannot read 'fail now'"
         rewrite(raw("3.txt"), "mended")
-        assert run(Shout) == ["3", "4"]
+        assert {*run(Shout)} - {"4"} == {"3"}  # the other one may have been finished before the run was given up
         del ten["5.txt"]
         assert is_right(Shout, shouted(ten | {"3.txt": "mended", "4.txt": "other"}))
 

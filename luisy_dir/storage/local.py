@@ -9,7 +9,8 @@ import os
 import stat as stat_bits
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import IO
 
 import xxhash
@@ -21,8 +22,42 @@ _FIRST_BLOCK_BYTES = 1 << 16  # most files end here; asking for a megabyte costs
 _BLOCK_BYTES = 1 << 20
 _SYNC_PAUSE_SECONDS = 0.5
 _SYNC_PAUSE_FACTOR = 10  # others use the disk too: at most a tenth of the time is spent on bringing their data there
+_SYNC_THREADS = 16
 _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}
 WITHOUT_LINKS = {errno.EPERM, errno.EMLINK, errno.EXDEV, *_UNSUPPORTED}  # where a file cannot have a second name
+
+
+class SyncFailed(OSError):  # noqa: N818 - an OSError that says what it means for all that was written
+    """The system could not bring data to the disk: what was written may be lost, and a second try would not tell."""
+
+
+def sync_all(descriptor: int) -> None:
+    """Bring one open file, or the names in one open directory, to the disk.
+
+    Raises
+    ------
+    SyncFailed
+        It could not be done.
+    """
+    _synced(system.fsync, descriptor)
+
+
+def sync_data(descriptor: int) -> None:
+    """Bring the data of one open file to the disk.
+
+    Raises
+    ------
+    SyncFailed
+        It could not be done.
+    """
+    _synced(system.fdatasync, descriptor)
+
+
+def _synced(sync: Callable[[int], None], descriptor: int) -> None:
+    try:
+        sync(descriptor)
+    except OSError as error:
+        raise SyncFailed(error.errno, error.strerror) from error
 
 
 def digest_of(path: str) -> tuple[str, os.stat_result]:
@@ -116,7 +151,7 @@ def _put(descriptor: int, content: bytes, *, sync: bool) -> tuple[str, os.stat_r
     try:
         write_all(descriptor, content)
         if sync:
-            system.fsync(descriptor)
+            sync_all(descriptor)
         state = system.fstat(descriptor)
     finally:
         system.close(descriptor)
@@ -131,7 +166,7 @@ def _fill(
         if not file.closed:
             file.flush()
             if sync:
-                system.fsync(descriptor)
+                sync_all(descriptor)
             state = system.stat(path)
             if os.path.samestat(system.fstat(descriptor), state):
                 return _digest(descriptor), state
@@ -146,7 +181,7 @@ def write_whole(path: str, data: bytes, *, sync: bool) -> None:
     try:
         write_all(descriptor, data)
         if sync:
-            system.fsync(descriptor)
+            sync_all(descriptor)
     finally:
         system.close(descriptor)
 
@@ -174,48 +209,72 @@ def sync_path(path: str) -> None:
     """Bring one file, or the names in one directory, to the disk."""
     descriptor = system.open(path, os.O_RDONLY)
     try:
-        system.fsync(descriptor)
+        sync_all(descriptor)
     finally:
         system.close(descriptor)
 
 
-def sync_file_system(descriptor: int) -> None:
-    """Bring the whole file system that ``descriptor`` lies on to the disk.
+def sync_file_system(descriptor: int) -> bool:
+    """Bring the whole file system that ``descriptor`` lies on to the disk; False where the system does not offer that.
 
     The descriptor must have been opened before the first write: errors are reported relative to that moment.
     An error must never be answered by a second try: the kernel reports it once and then says all is well.
+
+    Raises
+    ------
+    SyncFailed
+        It could not be done.
     """
     try:
         system.syncfs(descriptor)
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
-            raise
-        system.sync()
+            raise SyncFailed(error.errno, error.strerror) from error
+        return False
+    return True
 
 
-def sync_everything_beside(path: str) -> None:
-    """Bring the whole file system that ``path`` lies on to the disk."""
+def sync_file_system_of(path: str) -> bool:
+    """Bring the whole file system that ``path`` lies on to the disk; see :func:`sync_file_system`."""
     descriptor = system.open(path, os.O_RDONLY)
     try:
-        sync_file_system(descriptor)
+        return sync_file_system(descriptor)
     finally:
+        system.close(descriptor)
+
+
+def sync_paths(paths: Iterable[str]) -> None:
+    """Bring files, and the names in directories, to the disk one by one: slower than the whole, and as sure."""
+    with ThreadPoolExecutor(_SYNC_THREADS) as threads:
+        for _ in threads.map(sync_path, paths):
+            pass
+
+
+def _let_go(descriptor: int) -> None:
+    """Close a descriptor through which nothing was written, so that an error means nothing."""
+    with contextlib.suppress(OSError):
         system.close(descriptor)
 
 
 class BackgroundSync:
     """Brings a file system to the disk now and then while others write, so that the last time is short.
 
-    The first error is kept, and :meth:`finish` raises it: the kernel tells of lost data once.
+    Where the system offers no such thing, :meth:`finish` brings each file there alone.
 
     Parameters
     ----------
     directory
-        Any directory on the file system; nothing of interest was written before this.
+        A directory; nothing of interest was written below it before this.
+    on_error
+        Called in another thread as soon as something could not be brought to the disk: the kernel tells of lost data
+        once, so that whoever is killed now must have written it down.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, on_error: Callable[[], object]) -> None:
+        self._directory = directory
         self._descriptor = system.open(directory, os.O_RDONLY)
-        self._error: OSError | None = None
+        self._on_error = on_error
+        self.error: OSError | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._repeat, name="luisy_dir-sync", daemon=True)
         self._thread.start()
@@ -225,27 +284,31 @@ class BackgroundSync:
         while not self._stop.wait(pause):
             begin = time.monotonic()
             try:
-                sync_file_system(self._descriptor)
+                if not sync_file_system(self._descriptor):
+                    return
             except OSError as error:
-                self._error = error
+                self.error = error
+                self._on_error()
                 return
             pause = max(_SYNC_PAUSE_SECONDS, _SYNC_PAUSE_FACTOR * (time.monotonic() - begin))
 
     def finish(self) -> None:
         """Bring everything that was written to the disk; raise the first error that there ever was."""
         self.check()
-        sync_file_system(self._descriptor)
+        if not sync_file_system(self._descriptor):
+            sync_paths([*(os.path.join(self._directory, name) for name in files_below(self._directory))])
+            sync_paths(folders_below(self._directory))
 
     def check(self) -> None:
         """Stop; raise the first error that there ever was."""
         self._end()
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
 
     def close(self) -> None:
         """Stop; bring nothing more to the disk."""
         self._end()
-        system.close(self._descriptor)
+        _let_go(self._descriptor)
 
     def _end(self) -> None:
         self._stop.set()
@@ -372,6 +435,25 @@ def files_below(directory: str) -> Iterator[str]:
                     yield prefix + entry.name
 
 
+def folders_below(directory: str) -> list[str]:
+    """Absolute path of a directory of our own and of every folder below it, parents before children."""
+    folders = [directory]
+    for folder in folders:  # grows as folders are found
+        folders += [os.path.join(folder, name) for name in folders_in(folder)]
+    return folders
+
+
+def told_space(path: str, error: OSError) -> str:
+    """How much room is left where an error says that there is none; empty for any other error."""
+    if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        return ""
+    try:
+        free_bytes, free_files = system.free_space(path)
+    except OSError:
+        return ""
+    return f" (the file system has {free_bytes:,} bytes and room for {free_files:,} files left)"
+
+
 def size_of_tree(path: str) -> int:
     """Bytes in a file, or in all files below a directory of our own."""
     total = 0
@@ -423,10 +505,7 @@ def _remove(remove: Callable[[str], None], path: str) -> None:
 
 def remove_empty_below(path: str) -> None:
     """Remove the folders below a directory of our own that hold no file."""
-    folders = [path]
-    for folder in folders:  # grows as folders are found: parents before children
-        folders += [os.path.join(folder, name) for name in folders_in(folder)]
-    for folder in reversed(folders[1:]):
+    for folder in reversed(folders_below(path)[1:]):
         remove_empty(folder)
 
 
@@ -495,5 +574,5 @@ class Lock:
             with contextlib.suppress(OSError):
                 if self._is_current(self._descriptor):  # somebody may have removed ours, and another run made its own
                     system.unlink(self._path)
-            system.close(self._descriptor)
+            _let_go(self._descriptor)
             self._descriptor = -1

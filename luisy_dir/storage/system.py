@@ -19,9 +19,13 @@ import sys
 from contextlib import AbstractContextManager
 from typing import IO
 
-# The flags of openat(2) and renameat2(2) as the Linux headers define them.
+# The flags of openat(2), renameat2(2) and statx(2) as the Linux headers define them.
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
+_STATX_MNT_ID_UNIQUE = 0x4000
+_STATX_BYTES = 256
+_STATX_MNT_ID_AT = 0x90
+UNKNOWN = "unknown"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -168,14 +172,36 @@ def syncfs(descriptor: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def sync() -> None:
-    """Bring everything on every file system to the disk; reports no errors."""
-    os.sync()
+def free_space(path: str) -> tuple[int, int]:
+    """Bytes and files that may still be written to the file system of ``path`` by this user.
+
+    A file system that has no table of files says that there may be none: the number is then as large as can be.
+    """
+    state = os.statvfs(path)
+    return state.f_bavail * state.f_frsize, state.f_favail if state.f_files else sys.maxsize
 
 
 def lock(descriptor: int) -> None:
     """Take the exclusive lock of an open file, or raise BlockingIOError at once."""
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def mount_id(path: str) -> str:
+    """Number of the mount that ``path`` lies on, which no other mount of this boot ever gets, or ``unknown``.
+
+    Linux tells it from 6.8 on. What had not reached the disk when a file system was unmounted, or its disk was pulled
+    out, is gone, though this is the same boot.
+    """
+    buffer = ctypes.create_string_buffer(_STATX_BYTES)
+    if not hasattr(_libc, "statx"):
+        return UNKNOWN
+    if _libc.statx(_AT_FDCWD, os.fsencode(path), 0, _STATX_MNT_ID_UNIQUE, buffer) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path)
+    answered = int.from_bytes(buffer.raw[:4], sys.byteorder)
+    if not answered & _STATX_MNT_ID_UNIQUE:
+        return UNKNOWN
+    return str(int.from_bytes(buffer.raw[_STATX_MNT_ID_AT : _STATX_MNT_ID_AT + 8], sys.byteorder))
 
 
 def boot_id() -> str:
@@ -184,4 +210,4 @@ def boot_id() -> str:
         with os.fdopen(os.open("/proc/sys/kernel/random/boot_id", os.O_RDONLY | os.O_CLOEXEC)) as file:
             return file.read().strip()
     except OSError:
-        return "unknown"
+        return UNKNOWN

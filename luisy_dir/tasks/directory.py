@@ -28,6 +28,7 @@ from luisy_dir.fingerprint import fingerprint_of, is_opaque, of_function, state_
 from luisy_dir.formats import Format, check_library
 from luisy_dir.inputs import Inputs, of_format
 from luisy_dir.item import Item
+from luisy_dir.journal import Origin
 from luisy_dir.keys import check_output_paths
 from luisy_dir.manifest import Manifest, published_below, read_manifest
 from luisy_dir.place import check_place
@@ -37,13 +38,14 @@ from luisy_dir.policy import Policy
 from luisy_dir.progress import Progress
 from luisy_dir.publication import Owner, Publication, find_publication
 from luisy_dir.record import Record, has_pending
+from luisy_dir.resumption import Resumption
 from luisy_dir.runner import run
 from luisy_dir.scheduler_page import SchedulerPage
 from luisy_dir.step import Step
 from luisy_dir.targets.directory import DirectoryTarget, RawDirectoryTarget
 from luisy_dir.tasks.layers import LayerTask
 from luisy_dir.tasks.processing import byte_codes_of, check_same_code, check_signature, prepare
-from luisy_dir.transaction import Facts, entries_in_staging
+from luisy_dir.transaction import Facts, Transaction, entries_in_staging
 from luisy_dir.verification import verify
 
 if TYPE_CHECKING:
@@ -220,6 +222,7 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         plan, inputs = self._plan_to_run(manifest, inputs)
         if plan.is_at_rest:
             logger.info("%s: nothing to do. %s", self, plan)
+            publication.tidy()
             return
         self._check_not_empty(plan, inputs)
         check_deletions(plan, inputs, manifest, settings.resolve("max_deleted", self))
@@ -429,16 +432,20 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
     ) -> None:
         durability = settings.resolve("durability", self)
         begin = partial(self._begin, inputs.names if inputs.is_named else None, byte_codes_of(self._functions()))
-        step = Step(inputs.roots(), begin, self._format, facts.parts["seed"], sync=durability == "item")
+        origin = Origin(facts.fingerprint, fingerprint_of(_without_code(facts.parts)))
+        seed, is_synced = facts.parts["seed"], durability == "item"
+        step = Step(inputs.roots(), begin, self._format, seed, sync=is_synced, origin=origin)
         news = partial(self.trigger_event, luigi.Event.PROGRESS, self)
         progress = Progress(str(self), sum(1 for _ in plan.todo), news)
+        resumption = Resumption(origin, settings.resolve("resume", self))
         with (
-            publication.transaction(facts.fingerprint, durability=durability, start=plan.start) as transaction,
+            publication.transaction(resumption, durability=durability, start=plan.start) as transaction,
             SchedulerPage(self, lambda: (progress.percentage, progress.line()), partial(self._tracking_url, executor)),
             progress,
         ):
             superseded = publication.superseded(plan.superseded())
             transaction.check_room(plan.expected_paths(self._format.suffix), superseded, is_guess=True)
+            self._resume(transaction, plan, progress)
             if executor is not None:
                 policy = Policy(settings.resolve("max_errors", self))
                 run(plan, step, transaction, executor, policy, workers=facts.workers, on_entry=progress.advance)
@@ -448,6 +455,13 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
             record = transaction.commit(facts, superseded)
         of_others = f", generation {record.generation}; {len(plan.unchanged)} unchanged" if record.parent else ""
         logger.info("%s: published %s as %s%s", self, progress, publication.path, of_others)
+
+    def _resume(self, transaction: Transaction, plan: Plan, progress: Progress) -> None:
+        """Take over what an interrupted run has finished."""
+        finished = transaction.resume(plan.todo)
+        if finished:
+            progress.begin_with(finished)
+            logger.info("%s: goes on with a run that was interrupted, which has finished %s", self, progress)
 
     def _tracking_url(self, executor: Executor | None) -> str | None:
         return self.get_tracking_url() or getattr(executor, "dashboard_link", None)
@@ -499,6 +513,12 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
                 f"The reader skipped every file in {inputs}, so {self} has no items. Does it look for the right "
                 f"suffix? {_ADVICE_ON_EMPTY}"
             )
+
+
+def _without_code(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes a result stale beside code; of the format, the suffix."""
+    rest = {name: value for name, value in parts.items() if name not in {"process", "read", "version"}}
+    return rest | {"write": rest["write"][0]}
 
 
 def _advice_on(task: luigi.Task) -> str:

@@ -1,0 +1,175 @@
+"""Resumption: what an interrupted run has finished, and the next one takes over."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from operator import attrgetter
+
+from luisy_dir.entry import Entry
+from luisy_dir.errors import ManifestError
+from luisy_dir.item import Item
+from luisy_dir.journal import FILES, Origin, is_interrupted, journals_of, latest_entries
+from luisy_dir.plan import PlanRow, Reason, plan_update
+from luisy_dir.staging import RUN
+from luisy_dir.storage import local, system
+
+logger = logging.getLogger("luigi-interface.luisy_dir")
+
+SAME_CODE, ANY_CODE, NO = RESUME = ("same-code", "any-code", "no")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What can be taken over of an interrupted run.
+
+    Parameters
+    ----------
+    entries
+        Of the items that need not be processed again, in key order.
+    fingerprints
+        What they were made with: number of entries by the task's fingerprint.
+    """
+
+    entries: list[Entry]
+    fingerprints: Counter[str]
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """What a run may take over of one that was interrupted.
+
+    Parameters
+    ----------
+    origin
+        What this run makes its entries with.
+    resume
+        As the setting.
+    """
+
+    origin: Origin
+    resume: str = SAME_CODE
+
+    def run_in(self, staging: str) -> str | None:
+        """Absolute path of the interrupted run to go on with, that with the longest journals; None where there is none.
+
+        Parameters
+        ----------
+        staging
+            The staging; its lock is held, and its runs were claimed.
+        """
+        runs = [os.path.join(staging, name) for name in local.names_in(staging) if name.startswith(RUN)]
+        interrupted = [run for run in runs if is_interrupted(run)]
+        chosen = max(filter(self._may_be_used, interrupted), key=_length, default=None)
+        for run in interrupted:
+            if run != chosen:
+                logger.info(
+                    "%r, which an interrupted run has left, is not used, and removed when this one publishes. To take "
+                    "over what it has finished although the code was changed since, stop this run and start it with "
+                    "--luisy-dir-resume any-code.",
+                    run,
+                )
+        return chosen
+
+    def _may_be_used(self, run: str) -> bool:
+        is_same_code = os.path.basename(run).startswith(f"{RUN}{self.origin.fingerprint[:16]}-")
+        return self.resume == ANY_CODE or (self.resume == SAME_CODE and is_same_code)
+
+    def finished_items(self, run: str, items: Iterable[Item]) -> Finished:
+        """What of a run's directory is as good as if it were made now.
+
+        An entry counts where the task was the same, the sources are as they were read, and every output lies there as
+        it was written: by size and time of change, or by digest where the memory is another.
+
+        Parameters
+        ----------
+        run
+            Absolute path of the run's directory.
+        items
+            What is to be processed; keys unique.
+
+        Raises
+        ------
+        OSError
+            The run's directory cannot be looked into.
+        """
+        files = os.path.join(run, FILES)
+        found = dict(self._candidates(run))
+        here = self.origin.at(run).memory
+        is_remembered = here and all(made.memory == here for _, made in found.values())
+        rows = plan_update(
+            sorted(items, key=attrgetter("key")),
+            [found[key][0] for key in sorted(found)],
+            outputs=dict(_states_below(files)),
+            stale=None,
+            digest_of=_digest_of,
+            output_path=lambda path: os.path.join(files, path),
+            distrust=() if is_remembered else ("outputs",),
+        )
+        entries = list(_without_shared_outputs(rows))
+        return Finished(entries, Counter(found[entry.key][1].fingerprint for entry in entries))
+
+    def _candidates(self, run: str) -> Iterator[tuple[str, tuple[Entry, Origin]]]:
+        try:
+            entries = latest_entries(run)
+        except ManifestError as error:
+            logger.warning("%s Nothing of it is taken over.", error)
+            return
+        for key, (entry, made) in entries.items():
+            if made is not None and self._is_same_task(made) and entry.status != "failed":
+                yield key, (entry, made)
+
+    def _is_same_task(self, made: Origin) -> bool:
+        if self.resume == ANY_CODE:
+            return made.beside_code == self.origin.beside_code
+        return made.fingerprint == self.origin.fingerprint
+
+
+def _length(run: str) -> int:
+    return sum(system.lstat(journal).st_size for journal in journals_of(run))
+
+
+def _digest_of(path: str) -> str:
+    try:
+        return local.digest_of(path)[0]
+    except OSError:  # what cannot be read is made anew
+        return ""
+
+
+def _states_below(files: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    for path in local.files_below(files):
+        state = system.lstat(os.path.join(files, path))
+        if stat.S_ISREG(state.st_mode):
+            yield path, (state.st_size, state.st_mtime_ns)
+
+
+def _without_shared_outputs(rows: Iterable[PlanRow]) -> Iterator[Entry]:
+    """Entries that nothing speaks against; of two that name one output, the first."""
+    seen: set[str] = set()
+    for row in rows:
+        entry = row.as_it_is_now() if row.reason in {Reason.UNCHANGED, Reason.TOUCHED} else None
+        if entry is not None and seen.isdisjoint(paths := {output.path for output in entry.outputs}):
+            seen |= paths
+            yield entry
+
+
+def tidy(run: str, finished: Iterable[Entry]) -> None:
+    """Remove all of a run's directory but journals and the outputs of what is taken over.
+
+    Such as the half-written output of a worker that was killed, or a manifest that was about to be published.
+    """
+    wanted = {output.path for entry in finished for output in entry.outputs}
+    files = os.path.join(run, FILES)
+    keep = {files, *journals_of(run)}
+    for name in local.names_in(run):
+        path = os.path.join(run, name)
+        if path not in keep:
+            local.remove_tree(path)
+    for path in list(local.files_below(files)):
+        if path not in wanted:
+            system.unlink(os.path.join(files, path))
+    local.remove_empty_below(files)
