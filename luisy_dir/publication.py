@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,10 +12,10 @@ from datetime import datetime
 from luisy_dir.entry import Entry
 from luisy_dir.errors import BusyError, DamagedManifestError, ForeignDirectoryError, ManifestError
 from luisy_dir.manifest import Manifest, read_manifest, salvaged
-from luisy_dir.record import Record, generations_in, read_record
+from luisy_dir.record import FOLDER, VERIFIED, Record, generations_in, is_in_doubt, note_verified, read_record
 from luisy_dir.resumption import Resumption
 from luisy_dir.rollforward import is_settled, recover
-from luisy_dir.staging import locked, remove_abandoned, staging_of
+from luisy_dir.staging import locked, remove_abandoned, replace_file, staging_of
 from luisy_dir.storage import local
 from luisy_dir.transaction import Transaction
 
@@ -83,6 +84,12 @@ class Publication:
             keep=self.keep,
             start=start,
         )
+
+    def note_verified(self) -> None:
+        """Note that all outputs were read, and are as they were written, where that was in doubt."""
+        if self.manifest is not None and is_in_doubt(self.path, self.manifest.record):
+            noted = note_verified(self.manifest.record)
+            replace_file(os.path.join(self.path, FOLDER, VERIFIED), lambda file: file.write(noted), sync=False)
 
     def tidy(self) -> None:
         """Remove what interrupted runs have left, where what is published needs nothing of them."""

@@ -13,11 +13,12 @@ import msgspec
 import xxhash
 
 from luisy_dir.errors import DamagedManifestError, ManifestError
-from luisy_dir.storage import local
+from luisy_dir.storage import local, system
 
 FOLDER = ".manifest"
 CURRENT = "CURRENT"
 FORMAT_VERSION = 1
+VERIFIED = "VERIFIED"
 UNDO = "undo-"  # begins the name of the folder that holds what a generation has replaced and removed
 
 _NUMBER = re.compile("[0-9]{8}|[1-9][0-9]{8,15}")
@@ -120,6 +121,13 @@ class Record(msgspec.Struct, frozen=True):
         return int(self.start.timestamp() * 1e9)
 
 
+class _Verified(msgspec.Struct):
+    """Says of a generation that its outputs were read in a boot, and were as they had been written."""
+
+    checksum: str
+    boot_id: str
+
+
 class _Version(msgspec.Struct):
     format_version: int
 
@@ -132,6 +140,7 @@ class _Current(msgspec.Struct):
 _encode = msgspec.json.Encoder().encode
 _decode_record = msgspec.json.Decoder(Record).decode
 _decode_version = msgspec.json.Decoder(_Version).decode
+_decode_verified = msgspec.json.Decoder(_Verified).decode
 _decode_current = msgspec.json.Decoder(_Current).decode
 
 
@@ -149,6 +158,35 @@ def encode_current(record: bytes) -> bytes:
     """What CURRENT says where the generation of an encoded record is fully applied."""
     decoded = _decode_record(record)
     return _encode(_Current(decoded.generation, decoded.checksum)) + b"\n"
+
+
+def is_in_doubt(directory: str, record: Record) -> bool:
+    """Whether a power cut may have spoilt outputs: nothing had been brought to the disk before the machine was booted.
+
+    A generation is in doubt until somebody has read all of them, and has noted that they are as they were written.
+    """
+    boot = system.boot_id()
+    if record.durability != "none" or record.boot_id == boot:
+        return False
+    return _verified_in(directory) != _Verified(record.checksum, boot)
+
+
+def note_verified(record: Record) -> bytes:
+    """What VERIFIED says where the outputs of a generation were read in this boot, and are as they were written."""
+    return _encode(_Verified(record.checksum, system.boot_id())) + b"\n"
+
+
+def was_verified(directory: str, record: Record) -> bool:
+    """Whether VERIFIED speaks of this generation."""
+    verified = _verified_in(directory)
+    return verified is not None and verified.checksum == record.checksum
+
+
+def _verified_in(directory: str) -> _Verified | None:
+    try:
+        return _decode_verified(local.read_whole(os.path.join(directory, FOLDER, VERIFIED), _LIMIT_BYTES))
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError):
+        return None
 
 
 def _checksum(record: Record) -> str:
@@ -223,8 +261,15 @@ def current_generation(directory: str) -> int | None:
 
 def _read_current(directory: str) -> _Current | None:
     folder = os.path.join(directory, FOLDER)
+    path = os.path.join(folder, CURRENT)
     try:
-        return _decode_current(local.read_whole(os.path.join(folder, CURRENT), _LIMIT_BYTES))
+        try:
+            text = local.read_whole(path, _LIMIT_BYTES)
+        except FileNotFoundError:
+            if not local.exists(folder):
+                return None
+            text = local.read_whole(path, _LIMIT_BYTES)  # it may have been published between the two looks
+        return _decode_current(text)
     except OSError as error:
         if not local.exists(folder):
             return None

@@ -24,6 +24,7 @@ from luisy_dir.record import (
     CURRENT,
     FOLDER,
     UNDO,
+    VERIFIED,
     Record,
     current_generation,
     encode_current,
@@ -33,6 +34,7 @@ from luisy_dir.record import (
     has_pending,
     numbers_of,
     read_record,
+    was_verified,
 )
 from luisy_dir.staging import RUN, remove_abandoned
 from luisy_dir.storage import local, system
@@ -405,6 +407,8 @@ def forgettable(directory: str, keep: int) -> list[str]:
     needed = {file.file for number in kept for file in read_record(directory, number).files}
     needed |= {f"{generation_name(number)}.json" for number in kept} | {CURRENT}
     needed |= {UNDO + generation_name(number) for number in kept[1:]}
+    if kept and was_verified(directory, read_record(directory, kept[-1])):
+        needed.add(VERIFIED)
     doomed = [os.path.join(folder, name) for name in names if name not in needed]
     return sorted(doomed, key=lambda path: not path.endswith(".json"))  # records first: nobody asks for the rest then
 

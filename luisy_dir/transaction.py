@@ -20,7 +20,14 @@ import msgspec
 import xxhash
 
 from luisy_dir.entry import Entry, decode_entry, encode_entry
-from luisy_dir.errors import BusyError, DamagedManifestError, KeyCollisionError, LuisyDirError, StorageError
+from luisy_dir.errors import (
+    BusyError,
+    DamagedManifestError,
+    ForeignDirectoryError,
+    KeyCollisionError,
+    LuisyDirError,
+    StorageError,
+)
 from luisy_dir.item import Item
 from luisy_dir.journal import has_entries, is_interrupted, latest_entries
 from luisy_dir.manifest import Manifest
@@ -37,6 +44,7 @@ from luisy_dir.record import (
     encode_record,
     generation_name,
     generations_in,
+    is_in_doubt,
     numbers_of,
     read_current,
     read_record,
@@ -279,7 +287,8 @@ class Transaction:
             return
         current = read_current(self.directory)
         planned_for = None if self._base is None else self._base.record
-        if (current and current.checksum) != (planned_for and planned_for.checksum):
+        is_newer = current is not None and generations_in(self.directory)[-1] > current.generation
+        if is_newer or (current and current.checksum) != (planned_for and planned_for.checksum):
             raise BusyError(
                 f"Another run has published {self.directory!r} since this one was planned. Run again: there may be "
                 "nothing left to do."
@@ -365,7 +374,12 @@ class Transaction:
         if not self._is_first:
             vacated = {output.path for entry in superseded for output in entry.outputs}
             ours = self._outputs_of_base if is_guess else set
-            Room(self.directory, vacated, ours, is_lenient=self._is_damaged).check(paths)
+            try:
+                Room(self.directory, vacated, ours, is_lenient=self._is_damaged).check(paths)
+            except ForeignDirectoryError:
+                if not self._is_damaged:
+                    self._check_base()  # where locks do not work, another run may have put it there
+                raise
 
     def _outputs_of_base(self) -> set[str]:
         entries = () if self._base is None else self._base.entries()
@@ -436,6 +450,8 @@ class Transaction:
         """Bring the staged files to the disk: each alone where they are few, because a file system is everybody's."""
         if self._sync is None:
             return
+        if self._base is not None and self._base.record.durability == "none":
+            self._bring_base_to_disk(self._base.directory)
         if self._is_first or len(self._staged) > _FEW_FILES:
             self._sync.finish()
             return
@@ -443,6 +459,12 @@ class Transaction:
         folders = {folder for path in self._staged for folder in folders_above(path)}
         for path in (*self._staged, *folders, ""):
             local.sync_path(os.path.join(self.files, path))
+
+    def _bring_base_to_disk(self, directory: str) -> None:
+        """What goes on to count must be as durable as the record will say."""
+        if not local.sync_file_system_of(directory):
+            local.sync_paths([*(os.path.join(directory, path) for path in local.files_below(directory))])
+            local.sync_paths(local.folders_below(directory))
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -548,6 +570,9 @@ class Transaction:
             for entry in old.values():
                 gone.add(entry)
             totals = before.superseded(gone, self._totals)
+        durability, boot_id = self._durability, system.boot_id()
+        if self._resumption is None and self._base is not None and is_in_doubt(self.directory, self._base.record):
+            durability, boot_id = "none", self._base.record.boot_id  # nobody has looked at what goes on to count
         record = Record(
             format_version=FORMAT_VERSION,
             generation=self._generation,
@@ -560,7 +585,7 @@ class Transaction:
             parts=dict(facts.parts),
             engine=facts.engine,
             workers=facts.workers,
-            durability=self._durability,
+            durability=durability,
             start=self.start,
             end=datetime.now(UTC),
             counts=totals.counts_by_status,
@@ -570,7 +595,7 @@ class Transaction:
             inputs={root: totals.state_of(root) for root in facts.raw_roots} | dict(facts.inputs),
             outputs_digest=totals.contents.hexdigest(),
             outputs_state=totals.outputs.hexdigest(),
-            boot_id=system.boot_id(),
+            boot_id=boot_id,
             pinned=facts.is_pinned,
             checksum="",
             resumed=dict(self._taken_over) or msgspec.UNSET,
@@ -591,15 +616,20 @@ class Transaction:
                 if self._is_durable:
                     local.sync_path(folder)
         except FileExistsError as error:
-            raise BusyError(
-                f"{self.directory!r} was not published: another run has published in the meantime. Run again: there "
-                "may be nothing left to do."
-            ) from error
+            raise self._outrun() from error
+
+    def _outrun(self) -> BusyError:
+        return BusyError(
+            f"{self.directory!r} was not published: another run has published in the meantime. Run again: there may be "
+            "nothing left to do."
+        )
 
     def _publish_first(self) -> None:
         try:
             local.publish_directory(self.files, self.directory)
         except FileExistsError as error:
+            if local.exists(os.path.join(self.directory, FOLDER)):
+                raise self._outrun() from error
             raise foreign(self.directory, "has appeared while the run was under way") from error
         self._is_committed = self._is_applied = True
         if self._is_durable:

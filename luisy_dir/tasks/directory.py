@@ -37,7 +37,7 @@ from luisy_dir.planning import Looks, check_deletions, first_plan, next_plan
 from luisy_dir.policy import Policy
 from luisy_dir.progress import Progress
 from luisy_dir.publication import Owner, Publication, find_publication
-from luisy_dir.record import Record, has_pending
+from luisy_dir.record import Record, has_pending, is_in_doubt
 from luisy_dir.resumption import Resumption
 from luisy_dir.runner import run
 from luisy_dir.scheduler_page import SchedulerPage
@@ -136,6 +136,13 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         if manifest is None or not self._owner().has_made(manifest.record) or has_pending(manifest.directory):
             return False
         record = manifest.record
+        if is_in_doubt(manifest.directory, record):
+            logger.info(
+                "%r was published with durability = none, and the machine was booted since: %s looks at all outputs.",
+                manifest.directory,
+                self,
+            )
+            return False
         if record.pinned:
             return self._is_whole(manifest)
         if settings.resolve("freshness", self) == "exists":
@@ -157,7 +164,7 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
 
     def _is_whole(self, manifest: Manifest) -> bool:
         """Whether the outputs are as the manifest says, whatever has become of the inputs."""
-        looks = self._looks()
+        looks = self._looks(manifest)
         if looks.at_outputs and "outputs" not in looks.distrust:
             return state_sum(self.output().files()).hexdigest() == manifest.record.outputs_state or (
                 verify(manifest.directory).is_as_written
@@ -210,6 +217,7 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         manifest = publication.manifest
         if manifest is not None and manifest.record.pinned:
             self._keep_pinned(manifest)
+            publication.note_verified()
             return
         self._check_required()
         check_signature(self, inputs.names, is_named=inputs.is_named)
@@ -222,6 +230,7 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         plan, inputs = self._plan_to_run(manifest, inputs)
         if plan.is_at_rest:
             logger.info("%s: nothing to do. %s", self, plan)
+            publication.note_verified()
             publication.tidy()
             return
         self._check_not_empty(plan, inputs)
@@ -384,13 +393,13 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
             asking.remember(manifest.directory, manifest.record.checksum, (plan, inputs), seconds=seconds)
         return plan.is_complete
 
-    def _looks(self) -> Looks:
+    def _looks(self, manifest: Manifest) -> Looks:
         """How closely this task looks."""
         wanted = {"sources": ("freshness", "content"), "outputs": ("check_outputs", "deep")}
-        return Looks(
-            settings.resolve("check_outputs", self) != "none",
-            frozenset(what for what, (name, value) in wanted.items() if settings.resolve(name, self) == value),
-        )
+        distrust = {what for what, (name, value) in wanted.items() if settings.resolve(name, self) == value}
+        if is_in_doubt(manifest.directory, manifest.record):
+            return Looks(distrust=frozenset(distrust | {"outputs"}))
+        return Looks(settings.resolve("check_outputs", self) != "none", frozenset(distrust))
 
     def _plan_to_run(self, manifest: Manifest, inputs: Inputs) -> tuple[Plan, Inputs]:
         """The plan with which Luigi found just now that there is something to do, and the inputs as they were then.
@@ -403,7 +412,9 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
 
     def _plan_update(self, manifest: Manifest, inputs: Inputs) -> Plan:
         stale = self._why_stale(manifest, inputs)
-        return next_plan(manifest, inputs, self.output(), stale=stale, looks=self._looks(), workers=self._workers())
+        return next_plan(
+            manifest, inputs, self.output(), stale=stale, looks=self._looks(manifest), workers=self._workers()
+        )
 
     def _workers(self) -> int:
         return 1 if settings.resolve("engine", self) == "serial" else int(settings.resolve("workers", self))
