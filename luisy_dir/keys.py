@@ -110,6 +110,30 @@ def check_output_paths(keys: Iterable[str], suffix: str) -> None:
             end = path.find("/", end + 1)
 
 
+def check_folded_paths(paths: Iterable[str], folded: Callable[[str], str]) -> None:
+    """Raise KeyCollisionError where a file system takes the names of two outputs for one.
+
+    Parameters
+    ----------
+    paths
+        Relative paths of the outputs, unique.
+    folded
+        What two paths have in common that name the same file.
+
+    Examples
+    --------
+    >>> check_folded_paths(["a.npy", "A.npy"], str)
+    """
+    known: dict[str, str] = {}
+    for path in paths:
+        other = known.setdefault(folded(path), path)
+        if other != path:
+            raise KeyCollisionError(
+                f"{other!r} and {path!r} are one name on the file system of the outputs, which does not tell the case "
+                "of letters, or spellings of accents, apart. Rename one of the inputs, or choose another working_dir."
+            )
+
+
 def join(inputs: Sequence[Iterable[Item]], folders: Mapping[str, str], seed: int = 0) -> Iterator[Item]:
     """Items of several directories joined by key, in key order.
 

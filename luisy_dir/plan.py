@@ -171,6 +171,10 @@ class Plan:
             for path in ([row.key + suffix] if row.entry is None else [output.path for output in row.entry.outputs])
         ]
 
+    def to_process(self) -> Iterator[tuple[Item, Entry | None]]:
+        """The items that would be processed, and what became of each before, in key order."""
+        return ((row.item, row.entry) for row in self._to_do() if row.item is not None)
+
     def superseded(self) -> list[Entry]:
         """Entries that no longer count after a run: of items that are processed, gone or only touched."""
         return [row.entry for row in self.changes if row.entry is not None and row.reason != Reason.UNCHANGED]

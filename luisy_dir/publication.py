@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from luisy_dir.entry import Entry
-from luisy_dir.errors import BusyError, DamagedManifestError, ForeignDirectoryError, ManifestError
+from luisy_dir.errors import (
+    BusyError,
+    DamagedManifestError,
+    ForeignDirectoryError,
+    LuisyDirError,
+    ManifestError,
+    StorageError,
+)
 from luisy_dir.manifest import Manifest, read_manifest, salvaged
 from luisy_dir.record import FOLDER, VERIFIED, Record, generations_in, is_in_doubt, note_verified, read_record
 from luisy_dir.resumption import Resumption
@@ -130,6 +137,13 @@ def find_publication(path: str, owner: Owner, *, keep: int, sync: bool) -> Publi
         _check_owner(path, owner, error)
         logger.warning("%s", error)
         return Publication(path, None, is_damaged=True, keep=keep)
+    except LuisyDirError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            error.errno,
+            f"What is published as {path!r} cannot be looked at: {error.strerror}. Mend the disk, then run again.",
+        ) from error
     if manifest is not None:
         owner.check(path, manifest.record)
     return Publication(path, manifest, is_damaged=False, keep=keep)

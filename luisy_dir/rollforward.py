@@ -150,11 +150,13 @@ def is_settled(directory: str) -> bool:
 
 def _finish(directory: str, staging: str, runs: dict[str, str], *, keep: int, sync: bool) -> None:
     """Roll the generation forward that was committed last, where CURRENT does not name it yet."""
-    last = next(reversed(generations_in(directory)), 0)
+    last = _last_generation(directory)
     try:
         applied = current_generation(directory) or 0
     except DamagedManifestError:  # it can be made again
         applied = last - 1
+    if last < applied:  # where locks do not work, another run may have published between the two looks
+        last = _last_generation(directory)
     if last == applied:
         _forget_applied(directory, last, runs)
         return
@@ -165,11 +167,17 @@ def _finish(directory: str, staging: str, runs: dict[str, str], *, keep: int, sy
     manifest = Manifest(directory, read_record(directory, last))
     manifest.verify()
     changes = changes_of(pairs_of(_parent(directory, manifest.record), manifest))
+    if manifest.record.run_id not in runs:
+        runs.update(_claimed(staging))  # it may have begun after we had looked
     run = runs.pop(manifest.record.run_id, None) or os.path.join(staging, f"{RUN}again-{manifest.record.run_id}")
     system.makedirs(os.path.join(run, "files"))
     roll_forward(directory, run, manifest.record, changes, sync=sync)
     forget(directory, keep)
     local.remove_tree(run)
+
+
+def _last_generation(directory: str) -> int:
+    return next(reversed(generations_in(directory)), 0)
 
 
 def _forget_applied(directory: str, last: int, runs: dict[str, str]) -> None:

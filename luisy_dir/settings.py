@@ -141,6 +141,13 @@ SETTINGS = {
             "whether a directory with items that failed counts as incomplete, once in an invocation",
         ),
         Setting(
+            "on_no_space",
+            "error",
+            _choice("error", "allow"),
+            "error, allow",
+            "whether a run that is expected to write more than there is room for is an error before it begins",
+        ),
+        Setting(
             "on_empty",
             "error",
             _choice("error", "allow"),
@@ -166,6 +173,7 @@ class luisy_dir(luigi.Config):  # noqa: N801 - Luigi makes the section and the f
     max_deleted = luigi.Parameter(default="", description=SETTINGS["max_deleted"].description)
     keep_generations = luigi.Parameter(default="", description=SETTINGS["keep_generations"].description)
     retry_failed = luigi.BoolParameter(default=False, description=SETTINGS["retry_failed"].description)
+    on_no_space = luigi.Parameter(default="", description=SETTINGS["on_no_space"].description)
     on_empty = luigi.Parameter(default="", description=SETTINGS["on_empty"].description)
 
 

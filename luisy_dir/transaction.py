@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import heapq
 import logging
 import os
@@ -53,6 +54,7 @@ from luisy_dir.resumption import Resumption, tidy
 from luisy_dir.rollforward import Changes, changes_of, folders_above, forget, recover, roll_forward
 from luisy_dir.staging import RUN, lock_of, make_folder, poison, remove_abandoned, staging_of
 from luisy_dir.storage import local, system
+from luisy_dir.storage.probe import Capabilities, probe
 from luisy_dir.totals import Totals
 
 logger = logging.getLogger("luigi-interface.luisy_dir")
@@ -155,6 +157,7 @@ class Transaction:
         self.files = os.path.join(self.run, "files")
         self.start = start or datetime.now(UTC)
         self._resumption = resumption
+        self._is_claimed = False
         self._is_resumed = False
         self._taken_over: Counter[str] = Counter()
         self._base = base
@@ -168,6 +171,7 @@ class Transaction:
         self._is_needed = False
         self._durability = durability
         self._lock: local.Lock | None = None
+        self.capabilities = Capabilities()
         self._sync: local.BackgroundSync | None = None
         self._is_committed = False
         self._is_applied = False
@@ -184,6 +188,7 @@ class Transaction:
         check_place(self.directory)
         self._lock = lock_of(self.staging)
         try:
+            self.capabilities = self._probed()
             with contextlib.suppress(*([DamagedManifestError] if self._is_damaged else [])):
                 recover(self.directory, self.staging, keep=self._keep, sync=self._is_durable)
             self._claim()
@@ -202,15 +207,34 @@ class Transaction:
             raise
         return self
 
+    def _probed(self) -> Capabilities:
+        """What the file system can do; StorageError where it is not enough."""
+        capabilities = probe(self.staging)
+        if not capabilities.keeps_runs_apart:
+            raise StorageError(
+                errno.ENOTSUP,
+                f"Nothing can be published as {self.directory!r}: its file system has no locks, no second names of "
+                "files (link), and no rename that replaces nothing, so that two runs could not be kept apart. Choose a "
+                "working_dir on another file system.",
+            )
+        if not capabilities.lock:
+            logger.warning(
+                "The file system of %r has no locks: a second run would not wait, but take over what this one has "
+                "finished, and this one would end. See that there is one run at a time.",
+                self.directory,
+            )
+        return capabilities
+
     def _claim(self) -> None:
         """Make the run's directory of that of an interrupted run, which fences its former owner, or make a new one."""
         former = None if self._resumption is None else self._resumption.run_in(self.staging)
         if former is not None:
             with contextlib.suppress(FileNotFoundError):  # where locks do not work, another run may be faster
                 system.rename(former, self.run)
-                self._is_resumed = True
+                self._is_claimed = self._is_resumed = True
                 return
         make_folder(self.files)
+        self._is_claimed = True
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -490,7 +514,7 @@ class Transaction:
         )
 
     def _not_published(self, error: OSError) -> LuisyDirError:
-        if not local.exists(self.files):
+        if self._is_claimed and not local.exists(self.files):
             return BusyError(
                 f"{self.directory!r} was not published: another run has taken over. Wait until that one has ended."
             )

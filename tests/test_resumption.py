@@ -228,8 +228,8 @@ class TestWhatIsNotTakenOver:
         assert "Nothing of it is taken over" in caplog.text
 
     def test_a_staging_whose_disk_has_failed(self, letters, monkeypatch):
-        def fail(_):
-            raise OSError(5, "Input/output error")
+        def fail(descriptor):
+            raise OSError(*((5, "Input/output error") if descriptor >= 0 else (9, "Bad file descriptor")))
 
         with monkeypatch.context() as patch, pytest.raises(errors.StorageError, match="None of it is trusted"):
             patch.setattr(system, "syncfs", fail)
@@ -243,7 +243,9 @@ class TestWhatIsNotTakenOver:
         """Whoever is killed after the kernel has told of lost data must have written that down."""
         syncs = []
 
-        def fail(_):
+        def fail(descriptor):
+            if descriptor < 0:  # the system is asked whether it has that call
+                raise OSError(9, "Bad file descriptor")
             syncs.append(time.monotonic())
             raise OSError(5, "Input/output error")
 

@@ -226,11 +226,13 @@ def test_durability_none_syncs_the_manifest_alone_and_commit_everything_before_t
             system, name, lambda *arguments, name=name, original=original: (calls.append(name), original(*arguments))
         )
     with Transaction(directory, "f" * 32, durability="none") as transaction:
+        calls.clear()  # what the file system can do has been tried
         transaction.commit(FACTS)
     assert calls == ["fsync", "fsync", "fsync", "rename_noreplace"]
     withdraw(directory)
     calls.clear()
     with Transaction(directory, "f" * 32) as transaction:
+        calls.clear()
         transaction.commit(FACTS)
     assert calls[0] == "syncfs"
     assert calls[-2:] == ["rename_noreplace", "fsync"]

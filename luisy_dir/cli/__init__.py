@@ -15,6 +15,7 @@ from luisy_dir.cli.exits import EXIT_CODES, Commands
 from luisy_dir.cli.failures import errors
 from luisy_dir.cli.listing import ls
 from luisy_dir.cli.planning import plan
+from luisy_dir.cli.probing import probe_command
 from luisy_dir.cli.reporting import report
 from luisy_dir.cli.returning import release, rollback
 from luisy_dir.cli.verifying import verify
@@ -37,7 +38,7 @@ def commands() -> None:
     """
 
 
-for _command in (ls, report, errors, verify, plan, versions, diff, rollback, release, gc, demo):
+for _command in (ls, report, errors, verify, plan, versions, diff, rollback, release, gc, probe_command, demo):
     commands.add_command(_command)
 
 

@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import stat as stat_bits
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +26,8 @@ _SYNC_PAUSE_FACTOR = 10  # others use the disk too: at most a tenth of the time 
 _SYNC_THREADS = 16
 _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}
 WITHOUT_LINKS = {errno.EPERM, errno.EMLINK, errno.EXDEV, *_UNSUPPORTED}  # where a file cannot have a second name
+_WITHOUT_LOCKS = {errno.ENOLCK, *_UNSUPPORTED}
+ABSENT = {*WITHOUT_LINKS, *_WITHOUT_LOCKS}  # what a call says that the system, or the file system, does not offer
 
 
 class SyncFailed(OSError):  # noqa: N818 - an OSError that says what it means for all that was written
@@ -451,7 +454,8 @@ def told_space(path: str, error: OSError) -> str:
         free_bytes, free_files = system.free_space(path)
     except OSError:
         return ""
-    return f" (the file system has {free_bytes:,} bytes and room for {free_files:,} files left)"
+    files = f" and {free_files:,} files" if free_files < sys.maxsize else ""
+    return f" (the file system has room for {free_bytes:,} bytes{files})"
 
 
 def size_of_tree(path: str) -> int:
@@ -539,6 +543,9 @@ class Lock:
             system.lock(descriptor)
         except BlockingIOError:
             return True
+        except OSError as error:
+            if error.errno not in _WITHOUT_LOCKS:
+                raise
         finally:
             system.close(descriptor)
         return False
@@ -558,6 +565,9 @@ class Lock:
                     f"Another run holds {self._path!r}. Wait until it has ended, or find it with 'fuser {self._path}'."
                 ) from error
             except OSError as error:
+                if error.errno in _WITHOUT_LOCKS:  # correctness does not rest on it
+                    self._descriptor = descriptor
+                    return
                 system.close(descriptor)
                 raise StorageError(error.errno, f"The lock {self._path!r} cannot be taken: {error.strerror}") from error
             system.close(descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import multiprocessing
 import os
@@ -23,13 +24,14 @@ from luisy_dir import invocation, settings
 from luisy_dir.engines import ENGINES, open_engine, start_workers
 from luisy_dir.engines.event_loop import is_async
 from luisy_dir.engines.processes import end_with_parent
+from luisy_dir.entry import Entry
 from luisy_dir.errors import BusyError, DefinitionError, GenerationError, ManifestError, MissingInputError
 from luisy_dir.fingerprint import fingerprint_of, is_opaque, of_function, state_sum
 from luisy_dir.formats import Format, check_library
 from luisy_dir.inputs import Inputs, of_format
 from luisy_dir.item import Item
 from luisy_dir.journal import Origin
-from luisy_dir.keys import check_output_paths
+from luisy_dir.keys import check_folded_paths, check_output_paths
 from luisy_dir.manifest import Manifest, published_below, read_manifest
 from luisy_dir.place import check_place
 from luisy_dir.plan import Plan, Reason
@@ -41,6 +43,7 @@ from luisy_dir.record import Record, has_pending, is_in_doubt
 from luisy_dir.resumption import Resumption
 from luisy_dir.runner import run
 from luisy_dir.scheduler_page import SchedulerPage
+from luisy_dir.space import Space
 from luisy_dir.step import Step
 from luisy_dir.targets.directory import DirectoryTarget, RawDirectoryTarget
 from luisy_dir.tasks.layers import LayerTask
@@ -455,11 +458,19 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
             progress,
         ):
             superseded = publication.superseded(plan.superseded())
-            transaction.check_room(plan.expected_paths(self._format.suffix), superseded, is_guess=True)
+            paths = plan.expected_paths(self._format.suffix)
+            check_folded_paths(paths, transaction.capabilities.folded)
+            transaction.check_room(paths, superseded, is_guess=True)
             self._resume(transaction, plan, progress)
             if executor is not None:
+                space = self._space(transaction, plan, publication)
                 policy = Policy(settings.resolve("max_errors", self))
-                run(plan, step, transaction, executor, policy, workers=facts.workers, on_entry=progress.advance)
+
+                def on_entry(entry: Entry) -> None:
+                    progress.advance(entry)
+                    space.advance(entry)
+
+                run(plan, step, transaction, executor, policy, workers=facts.workers, on_entry=on_entry)
             self._check_not_all_skipped(plan, progress, inputs)
             for entry in plan.touched():
                 transaction.keep(entry)
@@ -473,6 +484,15 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         if finished:
             progress.begin_with(finished)
             logger.info("%s: goes on with a run that was interrupted, which has finished %s", self, progress)
+
+    def _space(self, transaction: Transaction, plan: Plan, publication: Publication) -> Space:
+        """Room on the disk, in which what is still to be processed is expected to fit."""
+        before = [entry for item, entry in plan.to_process() if not transaction.is_collected(item.key)]
+        published = () if publication.manifest is None else publication.manifest.entries()
+        space = Space(transaction.run, len(before))
+        if settings.resolve("on_no_space", self) == "error":
+            space.check(before, itertools.chain(transaction.entries(), published))
+        return space
 
     def _tracking_url(self, executor: Executor | None) -> str | None:
         return self.get_tracking_url() or getattr(executor, "dashboard_link", None)
