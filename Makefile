@@ -9,7 +9,7 @@ DEMO := demo
 
 export LUIGI_CONFIG_PATH := $(CURDIR)/luigi.cfg
 
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format bench stress clean
 
 help:            ## show this list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -38,6 +38,9 @@ format: $(STAMP) ## put the code into its canonical layout
 bench: $(STAMP)  ## measure what an item costs, and what a run costs that has little to do
 	$(BIN)/python tests/benchmarks/cost_per_item.py
 	$(BIN)/python tests/benchmarks/only_what_changed.py
+
+stress: $(STAMP) ## let disks, power, memory and processes fail under runs; needs Linux, root and strace
+	$(BIN)/python tests/stress/stress.py $(ARGS)
 
 clean:           ## remove the environment, the demo and what tools left behind
 	rm -rf $(VENV) $(DEMO) build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

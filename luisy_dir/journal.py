@@ -16,6 +16,7 @@ from luisy_dir.errors import ManifestError
 from luisy_dir.storage import local, system
 
 NAME = "journal-"  # begins the name of each
+SYNCING = "syncing-"  # begins the name of a file that lies beside them while all is brought to the disk
 FILES = "files"  # the folder of a run's outputs, beside its journals
 _T = TypeVar("_T")
 

@@ -13,7 +13,7 @@ from operator import attrgetter
 from luisy_dir.entry import Entry
 from luisy_dir.errors import ManifestError
 from luisy_dir.item import Item
-from luisy_dir.journal import FILES, Origin, is_interrupted, journals_of, latest_entries
+from luisy_dir.journal import FILES, SYNCING, Origin, is_interrupted, journals_of, latest_entries
 from luisy_dir.plan import PlanRow, Reason, plan_update
 from luisy_dir.staging import RUN
 from luisy_dir.storage import local, system
@@ -79,7 +79,7 @@ class Resumption:
         is_same_code = os.path.basename(run).startswith(f"{RUN}{self.origin.fingerprint[:16]}-")
         return self.resume == ANY_CODE or (self.resume == SAME_CODE and is_same_code)
 
-    def finished_items(self, run: str, items: Iterable[Item]) -> Finished:
+    def finished_items(self, run: str, items: Iterable[Item], *, is_doubtful: bool = False) -> Finished:
         """What of a run's directory is as good as if it were made now.
 
         An entry counts where the task was the same, the sources are as they were read, and every output lies there as
@@ -91,6 +91,9 @@ class Resumption:
             Absolute path of the run's directory.
         items
             What is to be processed; keys unique.
+        is_doubtful
+            The run ended while it brought its outputs to the disk, so that nobody knows whether that has failed: they
+            are read, and written again.
 
         Raises
         ------
@@ -108,9 +111,11 @@ class Resumption:
             stale=None,
             digest_of=_digest_of,
             output_path=lambda path: os.path.join(files, path),
-            distrust=() if is_remembered else ("outputs",),
+            distrust=() if is_remembered and not is_doubtful else ("outputs",),
         )
         entries = list(_without_shared_outputs(rows))
+        for path in (output.path for entry in entries if is_doubtful for output in entry.outputs):
+            local.write_again(os.path.join(files, path))
         return Finished(entries, Counter(found[entry.key][1].fingerprint for entry in entries))
 
     def _candidates(self, run: str) -> Iterator[tuple[str, tuple[Entry, Origin]]]:
@@ -127,6 +132,11 @@ class Resumption:
         if self.resume == ANY_CODE:
             return made.beside_code == self.origin.beside_code
         return made.fingerprint == self.origin.fingerprint
+
+
+def was_syncing(run: str) -> bool:
+    """Whether a run has ended while it brought its outputs to the disk."""
+    return any(name.startswith(SYNCING) for name in local.names_in(run))
 
 
 def _length(run: str) -> int:
@@ -157,14 +167,23 @@ def _without_shared_outputs(rows: Iterable[PlanRow]) -> Iterator[Entry]:
             yield entry
 
 
-def tidy(run: str, finished: Iterable[Entry]) -> None:
+def tidy(run: str, finished: Iterable[Entry], *, mark: str) -> None:
     """Remove all of a run's directory but journals and the outputs of what is taken over.
 
     Such as the half-written output of a worker that was killed, or a manifest that was about to be published.
+
+    Parameters
+    ----------
+    run
+        Absolute path of the run's directory.
+    finished
+        What is taken over.
+    mark
+        Absolute path of this run's own mark, which stays.
     """
     wanted = {output.path for entry in finished for output in entry.outputs}
     files = os.path.join(run, FILES)
-    keep = {files, *journals_of(run)}
+    keep = {files, mark, *journals_of(run)}
     for name in local.names_in(run):
         path = os.path.join(run, name)
         if path not in keep:

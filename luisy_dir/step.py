@@ -221,12 +221,15 @@ class StepInWorker:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _shared: _Worker | None = field(default=None, repr=False)
     _failure: Exception | None = field(default=None, repr=False)
+    _end: bytes | None = field(default=None, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return StepInWorker, (self.step, self.run)
 
     def __call__(self, encoded: bytes) -> Outcome:
         """Do the step for one item, and append what became of it to this worker's journal."""
+        if self._end is not None:  # what comes after a disk that failed would be done in vain
+            return None, self._end
         try:
             worker = self._worker()
             entry, exception = self._attempt(decode_item(encoded, self.step.folders, self.step.seed), worker)
@@ -235,7 +238,8 @@ class StepInWorker:
         except (_Gone, Cancelled):
             return b"", None
         except Exception as error:  # noqa: BLE001 - the user's setup may raise anything, and so may the disk
-            return None, pack_error(self._told(error))
+            self._end = pack_error(self._told(error))
+            return None, self._end
         return line, exception
 
     def _told(self, error: Exception) -> Exception:

@@ -30,7 +30,7 @@ from luisy_dir.errors import (
     StorageError,
 )
 from luisy_dir.item import Item
-from luisy_dir.journal import has_entries, is_interrupted, latest_entries
+from luisy_dir.journal import SYNCING, has_entries, is_interrupted, latest_entries
 from luisy_dir.manifest import Manifest
 from luisy_dir.place import Room, check_place, foreign
 from luisy_dir.record import (
@@ -50,7 +50,7 @@ from luisy_dir.record import (
     read_current,
     read_record,
 )
-from luisy_dir.resumption import Resumption, tidy
+from luisy_dir.resumption import Resumption, tidy, was_syncing
 from luisy_dir.rollforward import Changes, changes_of, folders_above, forget, recover, roll_forward
 from luisy_dir.staging import RUN, lock_of, make_folder, poison, remove_abandoned, staging_of
 from luisy_dir.storage import local, system
@@ -159,6 +159,8 @@ class Transaction:
         self._resumption = resumption
         self._is_claimed = False
         self._is_resumed = False
+        self._is_doubtful = False
+        self._mark = os.path.join(self.run, SYNCING + self.run_id)
         self._taken_over: Counter[str] = Counter()
         self._base = base
         self._is_damaged = is_damaged
@@ -194,8 +196,9 @@ class Transaction:
             self._claim()
             try:
                 self._check_base()  # whoever publishes from here on takes over
+                self._is_doubtful = self._is_resumed and was_syncing(self.run)
                 if self._is_durable:
-                    self._sync = local.BackgroundSync(self.run, partial(poison, self.run))
+                    self._sync = local.BackgroundSync(self.run, self._mark, partial(poison, self.run))
             except BaseException:
                 if not self._is_resumed:
                     local.remove_tree(self.run)
@@ -284,8 +287,8 @@ class Transaction:
         if self._resumption is None or not self._is_resumed:
             return []
         try:
-            finished = self._resumption.finished_items(self.run, items)
-            tidy(self.run, finished.entries)
+            finished = self._resumption.finished_items(self.run, items, is_doubtful=self._is_doubtful)
+            tidy(self.run, finished.entries, mark=self._mark)
         except OSError as error:
             raise self._not_published(error) from error
         for entry in finished.entries:
@@ -481,8 +484,9 @@ class Transaction:
             return
         self._sync.check()
         folders = {folder for path in self._staged for folder in folders_above(path)}
-        for path in (*self._staged, *folders, ""):
-            local.sync_path(os.path.join(self.files, path))
+        with self._sync.marked():
+            for path in (*self._staged, *folders, ""):
+                local.sync_path(os.path.join(self.files, path))
 
     def _bring_base_to_disk(self, directory: str) -> None:
         """What goes on to count must be as durable as the record will say."""

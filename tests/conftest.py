@@ -111,3 +111,18 @@ def an_entry(key, **facts):
         "seed": None,
     }
     return Entry(key, **(usual | facts))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """How many points of the crash-safety harness were run, on whichever workers."""
+    swept = [
+        points
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for name, points in report.user_properties
+        if name == "fault points"
+    ]
+    if swept:
+        points, violations = map(sum, zip(*swept, strict=True))
+        terminalreporter.write_line(f"fault points: {points:,} run in {len(swept)} sweeps, {violations:,} violations")

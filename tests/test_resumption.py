@@ -452,3 +452,41 @@ def test_after_sigkill_each_worker_redoes_at_most_the_item_that_it_had_in_hand(
     assert files_below(directory) == [f"{key}.txt" for key in KEYS]
     assert os.listdir(os.path.dirname(directory)) == ["Slow"]
     shutil.rmtree(directory)
+
+
+class TestWhileItIsBroughtToTheDisk:
+    """Who dies in a sync cannot tell whether the kernel had lost data by then, and it would not say so twice."""
+
+    @pytest.fixture
+    def interrupted_sync(self, letters):
+        interrupt()
+        with open(staged("syncing-x"), "w"):
+            pass
+
+    def test_what_was_finished_is_read_and_written_again(self, interrupted_sync, monkeypatch):
+        written, write = [], system.write
+        monkeypatch.setattr(system, "write", lambda number, data: [written.append(bytes(data)), write(number, data)][1])
+        assert run_on() == KEYS[5:]
+        assert {f"LETTER {key}".encode() for key in KEYS[:5]} <= set(written)
+
+    def test_what_is_no_longer_what_was_written_is_made_anew(self, interrupted_sync):
+        path = staged("files", "01.txt")
+        state = os.stat(path)
+        with open(path, "wb") as file:
+            file.write(bytes(state.st_size))
+        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+        assert run_on() == ["01", *KEYS[5:]]
+
+    def test_the_time_of_change_stays_as_it_was_recorded(self, interrupted_sync):
+        run_on()
+        with LoudLetters().output().pinned() as directory:
+            for entry in read_manifest(LoudLetters().output().path).entries():
+                for output in entry.outputs:
+                    assert os.stat(os.path.join(directory.path, output.path)).st_mtime_ns == output.mtime_ns
+
+    def test_a_large_file_is_written_again_as_it_is(self, tmp_path):
+        content = os.urandom(3 * (1 << 20) + 17)
+        path = tmp_path / "large"
+        path.write_bytes(content)
+        local.write_again(str(path))
+        assert path.read_bytes() == content

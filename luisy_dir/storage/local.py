@@ -268,13 +268,17 @@ class BackgroundSync:
     ----------
     directory
         A directory; nothing of interest was written below it before this.
+    mark
+        A file that lies there while something is brought to the disk, and stays where that has failed: whoever dies in
+        the meantime cannot tell whether the kernel had lost data by then, and would not say so twice.
     on_error
         Called in another thread as soon as something could not be brought to the disk: the kernel tells of lost data
         once, so that whoever is killed now must have written it down.
     """
 
-    def __init__(self, directory: str, on_error: Callable[[], object]) -> None:
+    def __init__(self, directory: str, mark: str, on_error: Callable[[], object]) -> None:
         self._directory = directory
+        self._mark = mark
         self._descriptor = system.open(directory, os.O_RDONLY)
         self._on_error = on_error
         self.error: OSError | None = None
@@ -287,20 +291,31 @@ class BackgroundSync:
         while not self._stop.wait(pause):
             begin = time.monotonic()
             try:
-                if not sync_file_system(self._descriptor):
-                    return
-            except OSError as error:
+                with self.marked():
+                    if not sync_file_system(self._descriptor):
+                        return
+            except SyncFailed as error:
                 self.error = error
                 self._on_error()
+                return
+            except OSError:  # no mark, no sync: the last one is still to come
                 return
             pause = max(_SYNC_PAUSE_SECONDS, _SYNC_PAUSE_FACTOR * (time.monotonic() - begin))
 
     def finish(self) -> None:
         """Bring everything that was written to the disk; raise the first error that there ever was."""
         self.check()
-        if not sync_file_system(self._descriptor):
-            sync_paths([*(os.path.join(self._directory, name) for name in files_below(self._directory))])
-            sync_paths(folders_below(self._directory))
+        with self.marked():
+            if not sync_file_system(self._descriptor):
+                sync_paths([*(os.path.join(self._directory, name) for name in files_below(self._directory))])
+                sync_paths(folders_below(self._directory))
+
+    @contextlib.contextmanager
+    def marked(self) -> Iterator[None]:
+        """Let the mark lie there while the block brings something to the disk; it goes where that has succeeded."""
+        write_whole(self._mark, b"", sync=False)
+        yield
+        system.unlink(self._mark)
 
     def check(self) -> None:
         """Stop; raise the first error that there ever was."""
@@ -372,6 +387,22 @@ def make_folders_below(root: str, folder: str) -> None:
         make_folders_below(root, os.path.dirname(folder))
         with contextlib.suppress(FileExistsError):
             system.mkdir(folder)
+
+
+def write_again(path: str) -> None:
+    """Write a file's content over itself, so that the next sync takes all of it to the disk; its times stay.
+
+    After a sync that failed the kernel takes what it holds in memory for written, though it is not on the disk.
+    """
+    descriptor = system.open(path, os.O_RDWR)
+    try:
+        state, offset = system.fstat(descriptor), 0
+        while block := system.read_at(descriptor, _BLOCK_BYTES, offset):
+            write_all(descriptor, block)  # at the same place: nobody moves the position but we
+            offset += len(block)
+    finally:
+        system.close(descriptor)
+    system.utime(path, state.st_mtime_ns)
 
 
 def link_or_copy(source: str, target: str) -> None:
