@@ -165,7 +165,21 @@ def decode_item(encoded: bytes, folders: Mapping[str, str], seed: int) -> Item:
 class _KeyLogger(logging.LoggerAdapter[logging.Logger]):
     def process(self, msg: object, kwargs: Any) -> tuple[str, Any]:
         key = str(self.extra["key"]) if self.extra else ""
-        return f"{key.replace('%', '%%')}: {msg}", kwargs
+        return f"{printable(key).replace('%', '%%')}: {msg}", kwargs
+
+
+def printable(text: object) -> str:
+    r"""The text on one line, with everything escaped that is not plain to see: controls, line ends, text direction.
+
+    Examples
+    --------
+    >>> print(printable("red\x1b[31m\n"))
+    red\x1b[31m\n
+    """
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def key_of(path: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, Self, get_args
 from tqdm import tqdm
 
 from luisy_dir.entry import Entry, Verdict
+from luisy_dir.item import printable
 
 logger = logging.getLogger("luigi-interface.luisy_dir")
 
@@ -77,7 +78,7 @@ class Progress:
         """One item is finished."""
         self._counts[entry.status] += 1
         if entry.status == "failed" and entry.error is not None:
-            self._failure = f"{entry.key}: {entry.error.type}: {entry.error.message}"[:_LONGEST_FAILURE]
+            self._failure = printable(f"{entry.key}: {entry.error.type}: {entry.error.message}")[:_LONGEST_FAILURE]
         if self._bar is not None:
             self._bar.update()
         now = time.monotonic()

@@ -10,7 +10,7 @@ from contextlib import closing
 from luisy_dir.engines.mapping import give_up_soon, map_unordered, unpack_error
 from luisy_dir.entry import Entry
 from luisy_dir.errors import ItemsFailedError, LuisyDirError, StorageError, WorkerDiedError
-from luisy_dir.item import Item, encode_item
+from luisy_dir.item import Item, encode_item, printable
 from luisy_dir.plan import Plan
 from luisy_dir.policy import Policy
 from luisy_dir.step import Step, StepInWorker
@@ -123,7 +123,8 @@ class _Budget:
         return self._cause
 
     def _over(self) -> ItemsFailedError:
-        named = textwrap.indent("\n".join(f"{entry.key}: {_reason(entry)}" for entry in self._first), "  ")
+        lines = [line for entry in self._first for line in f"{printable(entry.key)}: {_reason(entry)}".split("\n")]
+        named = textwrap.indent("\n".join(map(printable, lines)), "  ")
         return ItemsFailedError(
             f"{self._failed} of {self.total} items failed, where max_errors allows {self._allowed}. The run was given "
             f"up after {self.done} of them, and nothing was published:\n{named}\n"

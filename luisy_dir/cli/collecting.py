@@ -7,9 +7,10 @@ import os
 import click
 
 from luisy_dir.cli.exits import BUSY
-from luisy_dir.cli.text import examples, number_of_bytes, printable, say, say_json
+from luisy_dir.cli.text import examples, number_of_bytes, say, say_json
 from luisy_dir.generations import Garbage
 from luisy_dir.generations import gc as collect
+from luisy_dir.item import printable
 
 _OLD_DAYS = 7.0
 

@@ -8,10 +8,11 @@ from dataclasses import asdict
 import click
 
 from luisy_dir.cli.exits import BAD_NEWS
-from luisy_dir.cli.text import examples, printable, say, say_json
+from luisy_dir.cli.text import examples, say, say_json
 from luisy_dir.errors import GenerationError
 from luisy_dir.generations import Difference, versions
 from luisy_dir.generations import diff as compare
+from luisy_dir.item import printable
 
 
 @click.command(

@@ -15,9 +15,10 @@ import click
 from luisy_dir.cli.exits import BAD_NEWS
 from luisy_dir.cli.places import look_at
 from luisy_dir.cli.reporting import show_report
-from luisy_dir.cli.text import examples, printable, say
+from luisy_dir.cli.text import examples, say
 from luisy_dir.demo import PIPELINE, RAW, RESULT, set_up
 from luisy_dir.demo.images import COUNT
+from luisy_dir.item import printable
 from luisy_dir.manifest import Manifest
 
 _FOLDER = "luisy_dir_demo"

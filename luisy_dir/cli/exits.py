@@ -13,8 +13,9 @@ from typing import Any, NoReturn
 
 import click
 
-from luisy_dir.cli.text import lines_of, printable
+from luisy_dir.cli.text import lines_of
 from luisy_dir.errors import BusyError, LuisyDirError
+from luisy_dir.item import printable
 
 FINE, BAD_NEWS, WRONG_USAGE, ERROR, BUSY, INTERRUPTED, CUT_SHORT = 0, 1, 2, 3, 4, 130, 141
 EXIT_CODES = {

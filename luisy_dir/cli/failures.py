@@ -9,8 +9,9 @@ import click
 
 from luisy_dir.cli.exits import BAD_NEWS
 from luisy_dir.cli.places import Place, look_at, say_heading, warn_of_heading
-from luisy_dir.cli.text import examples, lines_of, printable, say, say_json
+from luisy_dir.cli.text import examples, lines_of, say, say_json
 from luisy_dir.entry import Entry
+from luisy_dir.item import printable
 
 
 @click.command(

@@ -11,9 +11,10 @@ from typing import Any
 import click
 
 from luisy_dir.cli.places import OUTPUT_MISSING, STATUSES, has_not_published, is_pending, runs_in_staging
-from luisy_dir.cli.text import examples, moment_in_utc, number_of_bytes, printable, say, say_json, table
+from luisy_dir.cli.text import examples, moment_in_utc, number_of_bytes, say, say_json, table
 from luisy_dir.entry import Entry
 from luisy_dir.errors import ManifestError, MissingInputError
+from luisy_dir.item import printable
 from luisy_dir.manifest import published_below, read_manifest
 from luisy_dir.record import FOLDER
 from luisy_dir.storage import local

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from luisy_dir.cli.text import printable
+from luisy_dir.item import printable
 
 if TYPE_CHECKING:
     from luigi.cmdline_parser import CmdlineParser

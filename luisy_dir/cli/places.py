@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import click
 
-from luisy_dir.cli.text import printable, say
+from luisy_dir.cli.text import say
 from luisy_dir.entry import Entry
 from luisy_dir.errors import MissingInputError
+from luisy_dir.item import printable
 from luisy_dir.manifest import Manifest, read_manifest
 from luisy_dir.record import Record, read_current
 from luisy_dir.staging import RUN, staging_of

@@ -12,8 +12,9 @@ import click
 
 from luisy_dir.cli.exits import BAD_NEWS
 from luisy_dir.cli.loading import loaded
-from luisy_dir.cli.text import examples, lines_of, printable, say, say_json
+from luisy_dir.cli.text import examples, lines_of, say, say_json
 from luisy_dir.errors import DamagedManifestError, ManifestError, TooManyDeletedError
+from luisy_dir.item import printable
 
 if TYPE_CHECKING:
     from luisy_dir.manifest import Manifest

@@ -7,8 +7,9 @@ import os
 import click
 
 from luisy_dir.cli.exits import BAD_NEWS
-from luisy_dir.cli.text import examples, printable, say, say_json
+from luisy_dir.cli.text import examples, say, say_json
 from luisy_dir.errors import MissingInputError, StorageError
+from luisy_dir.item import printable
 from luisy_dir.storage.probe import Capabilities, probe
 
 # What each one is, and what is done where it is missing.

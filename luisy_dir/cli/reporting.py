@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from luisy_dir.cli.places import OUTPUT_MISSING, STATUSES, Place, look_at, say_heading, warn_of_heading
-from luisy_dir.cli.text import examples, printable, say, say_csv, say_json, table, terminal_width
+from luisy_dir.cli.text import examples, say, say_csv, say_json, table, terminal_width
 from luisy_dir.entry import COLUMNS, Entry
+from luisy_dir.item import printable
 
 _FIRST_ROWS = 20
 # Of the report's own columns, those that a person looks for; the others are in --csv and --json.

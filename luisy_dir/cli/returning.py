@@ -9,11 +9,12 @@ import sys
 import click
 
 from luisy_dir.cli.exits import BAD_NEWS
-from luisy_dir.cli.text import examples, lines_of, printable, say
+from luisy_dir.cli.text import examples, lines_of, say
 from luisy_dir.errors import GenerationError
 from luisy_dir.generations import diff, versions
 from luisy_dir.generations import release as let_go
 from luisy_dir.generations import rollback as go_back
+from luisy_dir.item import printable
 
 
 @click.command(

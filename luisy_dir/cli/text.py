@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from luisy_dir.item import printable
+
 _WIDTH_WITHOUT_TERMINAL = 120
 _LEAST_COLUMN = 8
 _WIDEST_COLUMN = 60
@@ -21,20 +23,6 @@ _GAP = "  "
 def say(line: str = "") -> None:
     """Put a line on the standard output; :mod:`luisy_dir.cli.exits` flushes at the end."""
     sys.stdout.write(f"{line}\n")
-
-
-def printable(text: object) -> str:
-    r"""The text on one line, with everything escaped that is not plain to see: controls, line ends, text direction.
-
-    Examples
-    --------
-    >>> print(printable("red\x1b[31m\n"))
-    red\x1b[31m\n
-    """
-    text = str(text)
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def lines_of(text: str) -> list[str]:

@@ -9,8 +9,9 @@ import click
 
 from luisy_dir.cli.exits import BAD_NEWS
 from luisy_dir.cli.places import OUTPUT_MISSING, say_whether_unfinished
-from luisy_dir.cli.text import examples, printable, say, say_json
+from luisy_dir.cli.text import examples, say, say_json
 from luisy_dir.generations import repair as mark_damage
+from luisy_dir.item import printable
 from luisy_dir.manifest import read_manifest
 from luisy_dir.record import Record
 from luisy_dir.verification import Verification
