@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from luisy_dir.cli.places import OUTPUT_MISSING, STATUSES, has_not_published, is_pending, runs_in_staging
+from luisy_dir.cli.places import OUTPUT_MISSING, STATUSES, is_pending, runs_in_staging
 from luisy_dir.cli.text import examples, moment_in_utc, number_of_bytes, say, say_json, table
 from luisy_dir.entry import Entry
 from luisy_dir.errors import ManifestError, MissingInputError
@@ -18,7 +18,7 @@ from luisy_dir.item import printable
 from luisy_dir.manifest import published_below, read_manifest
 from luisy_dir.record import FOLDER
 from luisy_dir.storage import local
-from luisy_dir.transaction import entries_in_staging
+from luisy_dir.transaction import entries_in_staging, unpublished_run
 
 _STAGING_SUFFIX = ".staging"
 _HEADER = ["directory", "task", "layer", "generation", *STATUSES, "size", "published (UTC)"]
@@ -123,7 +123,7 @@ def _staged_below(folder: str) -> Iterator[str]:
 
 def _published(directory: str, path: str) -> _Line | None:
     try:
-        runs, manifest = runs_in_staging(directory), read_manifest(directory, newest=True)
+        run, manifest = unpublished_run(directory), read_manifest(directory, newest=True)
         if manifest is None:  # removed since the folder was listed
             return None
         output_bytes, is_unfinished = _size(manifest.entries()), is_pending(directory, manifest.record)
@@ -142,7 +142,7 @@ def _published(directory: str, path: str) -> _Line | None:
         record.end,
         is_pinned=record.pinned,
         is_pending=is_unfinished,
-        has_unpublished_run=has_not_published(runs, record),
+        has_unpublished_run=run is not None,
     )
 
 

@@ -110,7 +110,7 @@ def _look_at(directory: str, *, published: bool) -> Place | None:
     manifest = read_manifest(directory, newest=True)
     if manifest is None:
         return Place(directory, None, entries, of_run=True) if runs else None
-    if entries and has_not_published(runs, manifest.record):
+    if entries:
         return Place(directory, manifest, entries, of_run=True)
     return Place(directory, manifest, list(manifest.entries()), is_pending=is_pending(directory, manifest.record))
 
@@ -152,8 +152,3 @@ def runs_in_staging(directory: str) -> list[str]:
 
 def _has_begun(run: str) -> bool:
     return any(name == "files" or name.startswith("journal-") for name in local.names_in(run))
-
-
-def has_not_published(runs: list[str], newest: Record) -> bool:
-    """Whether one of these runs is not the one that has published, and was killed before it had cleaned up."""
-    return any(f"-{newest.run_id}" not in name for name in runs)
