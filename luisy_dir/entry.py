@@ -21,6 +21,8 @@ COLUMNS = (
 Verdict = Literal["written", "skipped", "rejected", "failed"]
 Status = Verdict | Literal["output missing", "deleted"]
 
+LINE_LIMIT_BYTES = 64 << 20  # of an entry, where something else may lie in the place of a file of ours
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what is raised at a line that is none
 _META_LIMIT_BYTES = 1 << 20
 _LARGEST_INTEGER = 2**63
 _PLAIN_KINDS: dict[str, Callable[[Any], Any]] = {"b": bool, "i": int, "u": int, "f": float, "U": str}  # of NumPy

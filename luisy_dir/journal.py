@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from luisy_dir.entry import Entry, decode_entry
+from luisy_dir.entry import LINE_LIMIT_BYTES, UNDECODABLE, Entry, decode_entry
 from luisy_dir.errors import ManifestError
 from luisy_dir.storage import local, system
 
@@ -131,7 +131,7 @@ def _read_journal(path: str) -> Iterator[tuple[Entry, Origin | None]]:
 def _texts(path: str) -> Iterator[bytes]:
     """The lines that were written to their ends."""
     with system.read_file(path) as file:
-        for line in file:
+        for line in local.lines_of(file, LINE_LIMIT_BYTES):
             checksum, _, text = line.rstrip(b"\n").partition(b" ")
             if text and checksum == b"%08x" % zlib.crc32(text):
                 yield text
@@ -144,7 +144,7 @@ def _is_origin(text: bytes) -> bool:
 def _decoded(decode: Callable[[bytes], _T], text: bytes, path: str) -> _T:
     try:
         return decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNDECODABLE as error:
         raise ManifestError(
             f"The journal {path!r} holds a line that is no entry: {error}. Another version of luisy_dir may have "
             "written it: run its task again, which begins anew."

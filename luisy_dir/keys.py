@@ -126,11 +126,14 @@ def check_folded_paths(paths: Iterable[str], folded: Callable[[str], str]) -> No
     """
     known: dict[str, str] = {}
     for path in paths:
-        other = known.setdefault(folded(path), path)
-        if other != path:
+        name = path
+        while name and known.setdefault(folded(name), name) == name:
+            name = os.path.dirname(name)  # folders are names too
+        if name:
             raise KeyCollisionError(
-                f"{other!r} and {path!r} are one name on the file system of the outputs, which does not tell the case "
-                "of letters, or spellings of accents, apart. Rename one of the inputs, or choose another working_dir."
+                f"{known[folded(name)]!r} and {name!r} are one name on the file system of the outputs, which does not "
+                "tell the case of letters, or spellings of accents, apart. Rename one of the inputs, or choose another "
+                "working_dir."
             )
 
 

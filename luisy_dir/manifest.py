@@ -15,13 +15,12 @@ from typing import IO, Any, Literal
 
 import msgspec
 
-from luisy_dir.entry import Entry, OutputFile, Status, decode_entry, leads_outside
+from luisy_dir.entry import LINE_LIMIT_BYTES, UNDECODABLE, Entry, OutputFile, Status, decode_entry, leads_outside
 from luisy_dir.errors import BusyError, DamagedManifestError
 from luisy_dir.item import Item, Source
 from luisy_dir.record import ADVICE, FOLDER, EntriesFile, Record, generations_in, read_current, read_record, unreadable
 from luisy_dir.storage import local, system
 
-_LINE_LIMIT_BYTES = 64 << 20
 _BLOCK_BYTES = 4 << 20
 _TRIES = 10
 _LOOKS = 30  # of a binary search, beside going through all lines
@@ -203,10 +202,10 @@ class Manifest:
         with self._unless_superseded():
             for file, path in zip(self.record.files, self.paths, strict=True):
                 try:
-                    digest, state = local.digest_of(path)
+                    is_whole = system.stat(path).st_size == file.size and local.digest_of(path)[0] == file.digest
                 except OSError as error:
                     raise unreadable(path, error) from error
-                if (state.st_size, digest) != (file.size, file.digest):
+                if not is_whole:
                     raise _damaged(path, "it does not equal the digest in its record")
 
     @contextlib.contextmanager
@@ -241,12 +240,12 @@ def _lines_of(path: str, decode: Callable[[bytes], Any]) -> Generator[tuple[Any,
     """Each line of a file of entries, decoded and as it is."""
     previous = ""
     with _opened(path) as file:
-        for number, line in enumerate(file, 1):
-            if len(line) > _LINE_LIMIT_BYTES:
-                raise _damaged(path, f"line {number} is longer than {_LINE_LIMIT_BYTES} bytes")
+        for number, line in enumerate(local.lines_of(file, LINE_LIMIT_BYTES), 1):
+            if len(line) > LINE_LIMIT_BYTES:
+                raise _damaged(path, f"line {number} is longer than {LINE_LIMIT_BYTES} bytes")
             try:
                 entry = decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except UNDECODABLE as error:
                 raise _damaged(path, f"line {number} is no entry: {error}") from error
             if entry.key <= previous:
                 raise _damaged(path, f"line {number} repeats a key or is out of order: {entry.key!r}")
@@ -276,7 +275,7 @@ def _find_line(content: bytes | mmap.mmap, key: str, path: str) -> bytes | None:
         line = content[begin : end if end >= 0 else high]
         try:
             there = _decode_key(line).key
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNDECODABLE as error:
             raise _damaged(path, f"a line is no entry: {error}") from error
         if there == key:
             return line
@@ -313,7 +312,7 @@ def _decoded(path: str, decode: Callable[[Any], list[Any]]) -> list[Any]:
             try:
                 with view[begin:end] as block:
                     entries += decode(block)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except UNDECODABLE as error:
                 raise _damaged(path, f"a line is no entry: {error}") from error
             begin = end
     return entries
@@ -426,8 +425,8 @@ def salvaged(directory: str) -> list[Entry]:
     for name in local.names_in(folder):
         if name.endswith(".jsonl"):
             with _opened(os.path.join(folder, name)) as file:
-                for line in file:
-                    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+                for line in local.lines_of(file, LINE_LIMIT_BYTES):
+                    with contextlib.suppress(*UNDECODABLE):
                         entry = decode_entry(line)
                         found[entry.key] = msgspec.structs.replace(
                             entry, outputs=tuple(output for output in entry.outputs if _is_there(directory, output))

@@ -47,6 +47,8 @@ class Room:
         Finds relative paths of other files that are not held against anybody; called where something is in the way.
     is_lenient
         Files that are not known to be ours may be replaced: the manifest that would know is damaged.
+    folded
+        What two paths have in common that name the same file.
     """
 
     def __init__(
@@ -56,9 +58,11 @@ class Room:
         passed_over: Callable[[], set[str]] = set,
         *,
         is_lenient: bool = False,
+        folded: Callable[[str], str] = str,
     ) -> None:
         self._directory = directory
-        self._vacated = vacated
+        self._folded = folded
+        self._vacated = set(map(folded, vacated))
         self._passed_over = passed_over
         self._is_lenient = is_lenient
         self._known: set[str] = {""}
@@ -78,7 +82,7 @@ class Room:
         if folder in self._known:
             return
         self._check_folders(folder)
-        if folder not in self._vacated and local.kind_of(os.path.join(self._directory, folder)) == "file":
+        if self._folded(folder) not in self._vacated and local.kind_of(os.path.join(self._directory, folder)) == "file":
             if folder in self._passed_over():
                 return
             raise self._in_the_way(path, folder, "a file where a folder is needed")
@@ -86,7 +90,7 @@ class Room:
 
     def _is_held(self, path: str) -> bool:
         """Whether a file is held against whoever wants its place."""
-        return path not in self._vacated and path not in self._passed_over()
+        return self._folded(path) not in self._vacated and path not in self._passed_over()
 
     def _files_below(self, path: str) -> Iterable[str]:
         return (f"{path}/{below}" for below in local.files_below(os.path.join(self._directory, path)))

@@ -23,7 +23,10 @@ UNDO = "undo-"  # begins the name of the folder that holds what a generation has
 
 _NUMBER = re.compile("[0-9]{8}|[1-9][0-9]{8,15}")
 _LIMIT_BYTES = 64 << 20
-_GONE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
+_GONE = {
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG,
+    errno.ESPIPE, errno.ENXIO, errno.ENODEV,
+}  # or something that is no file lies in its place  # fmt: skip
 ADVICE = "Run its task again, which makes everything anew."
 
 

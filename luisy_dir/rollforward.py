@@ -40,6 +40,7 @@ from luisy_dir.staging import RUN, remove_abandoned
 from luisy_dir.storage import local, system
 
 _TRIES = 10
+_NOT_CLAIMED = {errno.ENOENT, errno.EXDEV}  # it is gone, or lies in the lower layer of an overlay
 _FEW_FOLDERS = 64
 
 
@@ -193,9 +194,13 @@ def _claimed(staging: str) -> Iterator[tuple[str, str]]:
         if name.startswith(RUN):
             _, fingerprint, run_id, *_ = [*name.split("-"), "", ""]
             path = os.path.join(staging, f"{RUN}{fingerprint}-{run_id}-{uuid.uuid4().hex}")
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 system.rename(os.path.join(staging, name), path)
-                yield run_id, path
+            except OSError as error:
+                if error.errno in _NOT_CLAIMED:
+                    continue
+                raise
+            yield run_id, path
 
 
 def _parent(directory: str, record: Record) -> Manifest | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import uuid
 from collections.abc import Callable, Collection, Iterator
@@ -119,9 +120,15 @@ def remove_fenced(path: str, staging: str) -> None:
     What somebody else has renamed or removed meanwhile is his.
     """
     doomed = os.path.join(staging, BAD + uuid.uuid4().hex)
-    with contextlib.suppress(FileNotFoundError):
+    try:
         system.rename(path, doomed)
-        local.remove_tree(doomed)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        doomed = path  # it lies in the lower layer of an overlay, where no writer can be at work
+    local.remove_tree(doomed)
 
 
 def withdraw(path: str) -> None:

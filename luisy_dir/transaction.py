@@ -31,6 +31,7 @@ from luisy_dir.errors import (
 )
 from luisy_dir.item import Item
 from luisy_dir.journal import SYNCING, has_entries, is_interrupted, latest_entries
+from luisy_dir.keys import check_folded_paths
 from luisy_dir.manifest import Manifest
 from luisy_dir.place import Room, check_place, foreign
 from luisy_dir.record import (
@@ -402,11 +403,32 @@ class Transaction:
             vacated = {output.path for entry in superseded for output in entry.outputs}
             ours = self._outputs_of_base if is_guess else set
             try:
-                Room(self.directory, vacated, ours, is_lenient=self._is_damaged).check(paths)
+                folded = self.capabilities.folded
+                Room(self.directory, vacated, ours, is_lenient=self._is_damaged, folded=folded).check(paths)
             except ForeignDirectoryError:
                 if not self._is_damaged:
                     self._check_base()  # where locks do not work, another run may have put it there
                 raise
+
+    def check_names(self, paths: Iterable[str], superseded: Iterable[Entry] = ()) -> None:
+        """See that the file system does not take the names of two outputs for one.
+
+        Parameters
+        ----------
+        paths
+            Relative paths of new outputs, as far as they are known.
+        superseded
+            Entries whose outputs will be removed or replaced.
+
+        Raises
+        ------
+        KeyCollisionError
+            It does.
+        """
+        if not self.capabilities.folds:
+            return
+        vacated = {output.path for entry in superseded for output in entry.outputs}
+        check_folded_paths({*paths, *self._outputs_of_base() - vacated}, self.capabilities.folded)
 
     def _outputs_of_base(self) -> set[str]:
         entries = () if self._base is None else self._base.entries()

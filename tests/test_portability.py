@@ -145,6 +145,7 @@ def test_without_locks_a_warning_says_what_that_means(letters, without, caplog):
     ("capabilities", "names"),
     [
         (Capabilities(tells_case_apart=False), ("Cat.txt", "cat.txt")),
+        (Capabilities(tells_case_apart=False), ("A/x.txt", "a/y.txt")),
         (Capabilities(tells_spellings_apart=False), ("\u00e4.txt", unicodedata.normalize("NFD", "\u00e4.txt"))),
     ],
 )
@@ -155,6 +156,22 @@ def test_names_that_are_one_for_the_disk_are_refused_before_any_work(write_files
     monkeypatch.setattr(Ported, "process", lambda self, text: pytest.fail("was processed"))
     with pytest.raises(errors.KeyCollisionError, match="are one name on the file system"):
         Ported().run()
+
+
+def test_a_new_name_that_is_an_old_one_for_the_disk_is_refused_too(letters, write_files, monkeypatch):
+    Ported().run()
+    write_files(letters, {"B/new.txt": b"new"})
+    monkeypatch.setattr("luisy_dir.transaction.probe", lambda _: Capabilities(tells_case_apart=False))
+    with pytest.raises(errors.KeyCollisionError, match=r"'B' and 'b' are one name|'b' and 'B' are one name"):
+        Ported().run()
+
+
+def test_an_input_may_be_given_another_case(letters, write_files, monkeypatch):
+    Ported().run()
+    os.rename(os.path.join(letters, "a.txt"), os.path.join(letters, "A.txt"))
+    monkeypatch.setattr("luisy_dir.transaction.probe", lambda _: Capabilities(tells_case_apart=False))
+    Ported().run()
+    assert tree(Ported().output().path) == {"A.txt": "A", "b/c.txt": "C", "d.txt": "D"}
 
 
 class TestCommand:

@@ -65,7 +65,7 @@ def _synced(sync: Callable[[int], None], descriptor: int) -> None:
 
 def digest_of(path: str) -> tuple[str, os.stat_result]:
     """xxh3-128 of a file's content in hex, and the state of the file that was read."""
-    descriptor = system.open(path, os.O_RDONLY)
+    descriptor = system.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe in its place must not stop us for ever
     try:
         return _digest(descriptor), system.fstat(descriptor)
     finally:
@@ -206,6 +206,14 @@ def read_whole(path: str, limit_bytes: int) -> bytes:
         return b"".join(iter(lambda: system.read(descriptor, _BLOCK_BYTES), b""))
     finally:
         system.close(descriptor)
+
+
+def lines_of(file: IO[bytes], limit_bytes: int) -> Iterator[bytes]:
+    """The lines of a file, up to one that is longer than ``limit_bytes``, whose begin is the last."""
+    while line := file.readline(limit_bytes + 1):
+        yield line
+        if len(line) > limit_bytes:
+            return
 
 
 def sync_path(path: str) -> None:

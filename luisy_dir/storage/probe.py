@@ -57,6 +57,11 @@ class Capabilities:
         """Whether of two runs at most one can publish, whatever happens."""
         return self.rename_noreplace or self.link or self.lock
 
+    @property
+    def folds(self) -> bool:
+        """Whether it takes some names that differ for one."""
+        return not (self.tells_case_apart and self.tells_spellings_apart)
+
     def folded(self, path: str) -> str:
         """What two paths have in common that name the same file.
 

@@ -44,13 +44,17 @@ def open_file(path: str, descriptor: int) -> IO[bytes]:
 
 
 def read_file(path: str) -> IO[bytes]:
-    """Open a file as a buffered binary file that can be read."""
-    return io.open(path, "rb")  # noqa: UP020 - `open` is our own here
+    """Open a file as a buffered binary file that can be read; a pipe in its place is not waited for."""
+    return io.open(path, "rb", opener=_open_at_once)  # noqa: UP020 - `open` is our own here
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def map_file(path: str) -> mmap.mmap | bytes:
     """Content of a file in memory that is read as it is looked at; of an empty file, nothing."""
-    with io.open(path, "rb") as file:  # noqa: UP020 - `open` is our own here
+    with read_file(path) as file:
         if os.fstat(file.fileno()).st_size == 0:
             return b""
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -31,7 +31,7 @@ from luisy_dir.formats import Format, check_library
 from luisy_dir.inputs import Inputs, of_format
 from luisy_dir.item import Item
 from luisy_dir.journal import Origin
-from luisy_dir.keys import check_folded_paths, check_output_paths
+from luisy_dir.keys import check_output_paths
 from luisy_dir.manifest import Manifest, published_below, read_manifest
 from luisy_dir.place import check_place
 from luisy_dir.plan import Plan, Reason
@@ -459,7 +459,7 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         ):
             superseded = publication.superseded(plan.superseded())
             paths = plan.expected_paths(self._format.suffix)
-            check_folded_paths(paths, transaction.capabilities.folded)
+            transaction.check_names(paths, superseded)
             transaction.check_room(paths, superseded, is_guess=True)
             self._resume(transaction, plan, progress)
             if executor is not None:
