@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
@@ -9,14 +10,14 @@ from datetime import UTC, datetime
 
 from luisy_dir.differences import Differences
 from luisy_dir.entry import Entry
-from luisy_dir.errors import TooManyDeletedError
+from luisy_dir.errors import ManifestError, TooManyDeletedError
 from luisy_dir.fingerprint import state_sum
 from luisy_dir.inputs import Inputs
 from luisy_dir.item import Item
 from luisy_dir.manifest import FileState, Manifest
 from luisy_dir.plan import Keys, Plan, Reason, deletions, plan_first_build, plan_update
 from luisy_dir.policy import share_of
-from luisy_dir.record import has_pending
+from luisy_dir.record import generations_in, has_pending, read_record
 from luisy_dir.storage import local
 from luisy_dir.targets.directory import DirectoryTarget
 
@@ -103,6 +104,49 @@ def next_plan(
         is_pinned=manifest.record.pinned,
         start=start,
     )
+
+
+def vouched_for(target: DirectoryTarget, items: Iterable[Item], fingerprint: str) -> list[Entry]:
+    """What need not be made anew although the manifest is damaged: what an intact earlier generation vouches for.
+
+    Parameters
+    ----------
+    target
+        A published directory whose last generation is damaged.
+    items
+        In key order, unique.
+    fingerprint
+        Of the task; only a generation that was made with the same one counts.
+
+    Returns
+    -------
+    list of Entry
+        Of the newest such generation, those whose sources are as recorded, and whose outputs were read and hold what
+        was written then.
+    """
+    manifest = _newest_intact(target.path)
+    if manifest is None or manifest.record.fingerprint != fingerprint:
+        return []
+    rows = plan_update(
+        items,
+        manifest.entries(),
+        outputs={path: (size, mtime_ns) for path, size, mtime_ns in target.files()},
+        stale=None,
+        digest_of=lambda path: local.digest_of(path)[0],
+        output_path=lambda path: os.path.join(target.path, path),
+        distrust=("outputs",),
+    )
+    entries = (row.as_it_is_now() for row in rows if row.reason in {Reason.UNCHANGED, Reason.TOUCHED})
+    return [entry for entry in entries if entry is not None]
+
+
+def _newest_intact(directory: str) -> Manifest | None:
+    for number in reversed(generations_in(directory)):
+        with contextlib.suppress(ManifestError):
+            manifest = Manifest(directory, read_record(directory, number))
+            manifest.verify()
+            return manifest
+    return None
 
 
 def check_deletions(plan: Plan, inputs: Inputs, manifest: Manifest, max_deleted: float) -> None:

@@ -69,9 +69,9 @@ class Progress:
         """These items had been finished before: they count, but not for how fast it goes."""
         for entry in entries:
             self._counts[entry.status] += 1
-        self._before = self._counts.total()
+            self._before += 1
         if self._bar is not None:
-            self._bar.update(self._before)
+            self._bar.n = self._before
             self._bar.unpause()
 
     def advance(self, entry: Entry) -> None:

@@ -168,8 +168,7 @@ def is_in_doubt(directory: str, record: Record) -> bool:
 
     A generation is in doubt until somebody has read all of them, and has noted that they are as they were written.
     """
-    boot = system.boot_id()
-    if record.durability != "none" or record.boot_id == boot:
+    if record.durability != "none" or record.boot_id == (boot := system.boot_id()):
         return False
     return _verified_in(directory) != _Verified(record.checksum, boot)
 

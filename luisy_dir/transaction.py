@@ -540,7 +540,8 @@ class Transaction:
         )
 
     def _not_published(self, error: OSError) -> LuisyDirError:
-        if self._is_claimed and not local.exists(self.files):
+        is_gone = isinstance(error, FileNotFoundError) and self._is_claimed
+        if is_gone and not local.exists(self.files):
             return BusyError(
                 f"{self.directory!r} was not published: another run has taken over. Wait until that one has ended."
             )

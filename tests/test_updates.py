@@ -871,6 +871,30 @@ class TestDamagedManifest:
         assert is_right(Shout, shouted(two | {"4.txt": "latest", "newer.txt": "newer"}))
 
     @pytest.mark.parametrize("how", [truncate, flip, os.unlink])
+    @pytest.mark.parametrize("part", ["record", "entries"])
+    def test_what_the_generation_before_vouches_for_is_not_made_anew(self, two, part, how):
+        """Its code is known, and what lies there is read and compared."""
+        self.damage(part, how)
+        assert run(Shout) == ["3", "new"]
+        assert is_right(Shout, shouted(two))
+
+    def test_an_output_that_differs_is(self, two):
+        self.damage("record", flip)
+        path = out(Shout, "7.txt")
+        state = os.stat(path)
+        with open(path, "wb") as file:
+            file.write(bytes(state.st_size))
+        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+        assert run(Shout) == ["3", "7", "new"]
+        assert is_right(Shout, shouted(two))
+
+    def test_a_generation_of_other_code_vouches_for_nothing(self, two, monkeypatch):
+        self.damage("record", flip)
+        monkeypatch.setattr(Shout, "version", "2")
+        assert run(Shout) == sorted(key.removesuffix(".txt") for key in two)
+        assert is_right(Shout, shouted(two))
+
+    @pytest.mark.parametrize("how", [truncate, flip, os.unlink])
     def test_the_only_record_is_a_matter_for_a_person_and_nothing_is_touched(self, ten, how):
         """Nothing tells whose directory it is."""
         self.damage("record", how)

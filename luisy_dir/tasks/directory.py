@@ -35,7 +35,7 @@ from luisy_dir.keys import check_output_paths
 from luisy_dir.manifest import Manifest, published_below, read_manifest
 from luisy_dir.place import check_place
 from luisy_dir.plan import Plan, Reason
-from luisy_dir.planning import Looks, check_deletions, first_plan, next_plan
+from luisy_dir.planning import Looks, check_deletions, first_plan, next_plan, vouched_for
 from luisy_dir.policy import Policy
 from luisy_dir.progress import Progress
 from luisy_dir.publication import Owner, Publication, find_publication
@@ -462,6 +462,8 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
             transaction.check_names(paths, superseded)
             transaction.check_room(paths, superseded, is_guess=True)
             self._resume(transaction, plan, progress)
+            if publication.is_damaged:
+                self._keep_intact(transaction, plan, progress, facts.fingerprint)
             if executor is not None:
                 space = self._space(transaction, plan, publication)
                 policy = Policy(settings.resolve("max_errors", self))
@@ -484,6 +486,16 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         if finished:
             progress.begin_with(finished)
             logger.info("%s: goes on with a run that was interrupted, which has finished %s", self, progress)
+
+    def _keep_intact(self, transaction: Transaction, plan: Plan, progress: Progress, fingerprint: str) -> None:
+        """Where the manifest is damaged, keep what an earlier generation vouches for."""
+        items = (item for item in plan.todo if not transaction.is_collected(item.key))
+        kept = vouched_for(self.output(), items, fingerprint)
+        for entry in kept:
+            transaction.keep(entry)
+        progress.begin_with(kept)
+        if kept:
+            logger.info("%s: an earlier generation vouches for %s items, which stay as they are", self, len(kept))
 
     def _space(self, transaction: Transaction, plan: Plan, publication: Publication) -> Space:
         """Room on the disk, in which what is still to be processed is expected to fit."""
