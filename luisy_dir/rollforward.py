@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ from luisy_dir.staging import RUN, remove_abandoned
 from luisy_dir.storage import local, system
 
 _TRIES = 10
+_SHORTEST_PAUSE_SECONDS = 0.002  # and twice as long each time: two seconds in all
 _NOT_CLAIMED = {errno.ENOENT, errno.EXDEV}  # it is gone, or lies in the lower layer of an overlay
 _FEW_FOLDERS = 64
 
@@ -341,11 +343,13 @@ class _Mover:
                 system.rename(place, kept)
 
     def _move(self, staged: str, place: str, path: str) -> None:
-        for _ in range(_TRIES):
+        for attempt in range(_TRIES):
             try:
                 system.rename(staged, place)
             except FileNotFoundError:
                 system.lstat(staged)  # else it is the folder that is missing, which a former owner may take away again
+                if attempt:  # or which a network file system still remembers for a second
+                    time.sleep(_SHORTEST_PAUSE_SECONDS * 2**attempt)
                 for folder in reversed([*folders_above(path)]):
                     self._make_public(os.path.join(self._directory, folder))
             else:

@@ -305,3 +305,26 @@ def test_every_module_stands_in_the_drawing_of_the_architecture():
     modules = [*package.glob("*.py"), *(path.parent for path in package.glob("*/__init__.py"))]
 
     assert {path.stem for path in modules} <= set(re.findall(r"\w+", drawing))
+
+
+_CITED = re.compile(r"`(test_\w+\.py|…)(?:::([\w…]+))?(?:::([\w…]+))?`|`stress (\w+)`")
+
+
+def test_every_test_that_a_page_cites_is_there():
+    """Forty faults, each with a test or a reason; `…` stands for the file that was named last, or a name's end."""
+    page = PAGES["docs/explanation/fault-by-fault.md"]
+    rows = re.findall(r"^\| (\d+) \|.*\| (.+) \|$", page, re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, 41))
+    parts = re.findall(r"^\| `(\w+)` \|", PAGES["docs/explanation/how-it-is-tested.md"], re.MULTILINE)
+    for number, cited in rows:
+        file, cites = "", list(_CITED.finditer(cited))
+        assert cites or "not tested" in cited, number
+        for cite in cites:
+            file = file if cite[1] in {"…", None} else cite[1]
+            if cite[4] is not None:
+                assert cite[4] in parts, cite[0]
+                continue
+            source = (ROOT / "tests" / file).read_text(encoding="utf-8")
+            for name in filter(None, (cite[2], cite[3])):
+                begin = re.escape(name.removesuffix("…")) + ("" if name.endswith("…") else r"\b")
+                assert re.search(rf"^\s*(def|async def|class) {begin}", source, re.MULTILINE), cite[0]
