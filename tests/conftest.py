@@ -126,3 +126,11 @@ def pytest_terminal_summary(terminalreporter):
     if swept:
         points, violations = map(sum, zip(*swept, strict=True))
         terminalreporter.write_line(f"fault points: {points:,} run in {len(swept)} sweeps, {violations:,} violations")
+
+
+_FORKING = {"test_faults.py", "test_mutants.py", "test_rollforward.py"}
+
+
+def pytest_collection_modifyitems(items):
+    """What forks for each of thousands of points comes first: a process that has run other tests has grown large."""
+    items.sort(key=lambda item: item.path.name not in _FORKING)

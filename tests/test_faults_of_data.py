@@ -53,7 +53,7 @@ class Interrupted(BaseException):
 @luisy.interim
 @luisy.requires(Letters)
 @luisy.directory_output(".txt", engine="serial")
-class Upper(luisy.DirectoryTask):
+class Capitals(luisy.DirectoryTask):
     """Notes what it processes, and may be told to do something before an item."""
 
     done: ClassVar[list[str]] = []
@@ -67,8 +67,8 @@ class Upper(luisy.DirectoryTask):
 
 @pytest.fixture(autouse=True)
 def nothing_done(monkeypatch):
-    monkeypatch.setattr(Upper, "done", [])
-    monkeypatch.setattr(Upper, "before", {})
+    monkeypatch.setattr(Capitals, "done", [])
+    monkeypatch.setattr(Capitals, "before", {})
 
 
 @pytest.fixture
@@ -78,18 +78,18 @@ def letters(write_files):
 
 def run():
     """Run; return what was processed."""
-    Upper.done.clear()
-    Upper().run()
-    return list(Upper.done)
+    Capitals.done.clear()
+    Capitals().run()
+    return list(Capitals.done)
 
 
 def interrupt(at="05"):
     """Run until that item; what was done before it is in the staging then."""
-    Upper.before[at] = _interrupt
+    Capitals.before[at] = _interrupt
     with pytest.raises(Interrupted):
-        Upper().run()
-    Upper.before.clear()
-    Upper.done.clear()
+        Capitals().run()
+    Capitals.before.clear()
+    Capitals.done.clear()
 
 
 def _interrupt():
@@ -109,7 +109,7 @@ def tree(directory):
 
 
 def status():
-    return dict(Upper().report()["status"])
+    return dict(Capitals().report()["status"])
 
 
 def in_a_child(act):
@@ -184,17 +184,17 @@ class TestRights:
         path = os.path.join(Letters().output().path, "03.txt")
         with closed(path, 0):
             assert as_nobody(run) == ("returned", [key for key in KEYS if key != "03"])
-        report = Upper().report()
+        report = Capitals().report()
         assert (report["status"]["03"], report["error_type"]["03"]) == ("failed", "PermissionError")
-        assert sorted(tree(Upper().output().path)) == [f"{key}.txt" for key in KEYS if key != "03"]
+        assert sorted(tree(Capitals().output().path)) == [f"{key}.txt" for key in KEYS if key != "03"]
         os.utime(path)
         assert as_nobody(run) == ("returned", ["03"])
-        assert tree(Upper().output().path) == expected(Letters().output().path)
+        assert tree(Capitals().output().path) == expected(Letters().output().path)
 
     def test_where_nothing_may_be_written_no_item_is_processed(self, as_nobody):
-        project = os.path.dirname(Upper().get_outdir())
-        os.makedirs(Upper().get_outdir(), exist_ok=True)
-        for place in (project, Upper().get_outdir()):
+        project = os.path.dirname(Capitals().get_outdir())
+        os.makedirs(Capitals().get_outdir(), exist_ok=True)
+        for place in (project, Capitals().get_outdir()):
             with closed(place, 0o555):
                 how, what = as_nobody(_error_and_done)
             assert how == "returned"
@@ -202,59 +202,59 @@ class TestRights:
             assert "Give this user the right" in what[1]
             assert what[2] == []
             os.path.isdir(place)
-            assert os.listdir(Upper().get_outdir()) == []
-            shutil.rmtree(Upper().get_outdir())
-            os.mkdir(Upper().get_outdir())
+            assert os.listdir(Capitals().get_outdir()) == []
+            shutil.rmtree(Capitals().get_outdir())
+            os.mkdir(Capitals().get_outdir())
             if os.geteuid() == 0:
-                os.chown(Upper().get_outdir(), NOBODY, NOBODY)
+                os.chown(Capitals().get_outdir(), NOBODY, NOBODY)
         assert as_nobody(run) == ("returned", KEYS)
 
     def test_in_a_staging_that_may_not_be_written_no_item_is_processed(self, as_nobody):
         """As one is that another user's run has left."""
         assert as_nobody(interrupt) == ("returned", None)
-        staging = staging_of(Upper().output().path)
+        staging = staging_of(Capitals().output().path)
         with closed(staging, 0o555):
             how, what = as_nobody(_error_and_done)
         assert (how, what[0], what[2]) == ("returned", "StorageError", [])
         assert as_nobody(run) == ("returned", KEYS[5:])
-        assert tree(Upper().output().path) == expected(Letters().output().path)
+        assert tree(Capitals().output().path) == expected(Letters().output().path)
 
     @pytest.mark.parametrize("place", ["", FOLDER])
     def test_a_published_directory_that_may_not_be_written_stays_and_what_was_finished_is_kept(
         self, as_nobody, write_files, place
     ):
         assert as_nobody(run) == ("returned", KEYS)
-        before = tree(Upper().output().path)
+        before = tree(Capitals().output().path)
         write_files(Letters().output().path, {f"{key}.txt": b"other" for key in KEYS[:3]})
-        with closed(os.path.join(Upper().output().path, place), 0o555):
+        with closed(os.path.join(Capitals().output().path, place), 0o555):
             how, what = as_nobody(_error_and_done)
             assert (how, what[0]) == ("returned", "StorageError"), what
-            assert as_nobody(lambda: Upper().complete()) == ("returned", False)
+            assert as_nobody(lambda: Capitals().complete()) == ("returned", False)
         if place:
-            assert tree(Upper().output().path) == before
+            assert tree(Capitals().output().path) == before
         again = as_nobody(run)
         assert again == ("returned", [])  # nothing is done twice
-        assert tree(Upper().output().path) == expected(Letters().output().path)
-        assert as_nobody(lambda: Upper().complete()) == ("returned", True)
+        assert tree(Capitals().output().path) == expected(Letters().output().path)
+        assert as_nobody(lambda: Capitals().complete()) == ("returned", True)
 
     def test_a_manifest_that_may_not_be_read_is_no_reason_to_make_everything_anew(self, as_nobody):
         assert as_nobody(run) == ("returned", KEYS)
-        for name in os.listdir(os.path.join(Upper().output().path, FOLDER)):
-            with closed(os.path.join(Upper().output().path, FOLDER, name), 0):
-                assert as_nobody(lambda: Upper().complete()) == ("returned", False)
+        for name in os.listdir(os.path.join(Capitals().output().path, FOLDER)):
+            with closed(os.path.join(Capitals().output().path, FOLDER, name), 0):
+                assert as_nobody(lambda: Capitals().complete()) == ("returned", False)
                 how, what = as_nobody(_error_and_done)
             assert (how, what[0], what[2]) == ("returned", "ManifestError", []), what
-        assert as_nobody(lambda: Upper().complete()) == ("returned", True)
+        assert as_nobody(lambda: Capitals().complete()) == ("returned", True)
         assert as_nobody(run) == ("returned", [])
 
 
 def _error_and_done():
     """Name and text of the error that a run ends in, and what it has processed."""
-    Upper.done.clear()
+    Capitals.done.clear()
     try:
-        Upper().run()
+        Capitals().run()
     except errors.LuisyDirError as error:
-        return type(error).__name__, str(error), list(Upper.done)
+        return type(error).__name__, str(error), list(Capitals.done)
     return None
 
 
@@ -268,8 +268,8 @@ class TestFewDescriptors:
 
         def run_with_few():
             _leave_descriptors(12)
-            Upper().run()
-            return len(files_below(Upper().output().path))
+            Capitals().run()
+            return len(files_below(Capitals().output().path))
 
         assert in_a_child(run_with_few) == ("returned", 400)
 
@@ -281,7 +281,7 @@ class TestFewDescriptors:
             def run_with_few(spare=spare):
                 _leave_descriptors(spare)
                 try:
-                    Upper().run()
+                    Capitals().run()
                 except errors.LuisyDirError as error:
                     return type(error).__name__
                 return "a good end"
@@ -289,11 +289,12 @@ class TestFewDescriptors:
             how, what = in_a_child(run_with_few)
             assert how == "returned", (spare, what)
             ends.add(what)
-            finished = {entry.key for entry in entries_in_staging(Upper().output().path) if entry.status == "written"}
+            entries = entries_in_staging(Capitals().output().path)
+            finished = {entry.key for entry in entries if entry.status == "written"}
             assert set(run()) == (set() if what == "a good end" else set(KEYS) - finished)
-            assert tree(Upper().output().path) == expected(letters)
-            assert Upper().complete()
-            Upper().output().remove()
+            assert tree(Capitals().output().path) == expected(letters)
+            assert Capitals().complete()
+            Capitals().output().remove()
         assert "a good end" in ends
         assert len(ends) > 1, "no limit was too low"
 
@@ -357,8 +358,8 @@ class TestSignals:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
         assert len(count) > 10
-        assert tree(Upper().output().path) == expected(letters)
-        assert Upper().complete()
+        assert tree(Capitals().output().path) == expected(letters)
+        assert Capitals().complete()
 
 
 # -- disks ------------------------------------------------------------------------------------------------------------
@@ -372,18 +373,18 @@ class TestBadDisk:
         os.unlink(path)
         os.symlink("/proc/self/mem", path)
         assert run() == [key for key in KEYS if key != "03"]
-        report = Upper().report()
+        report = Capitals().report()
         assert report["status"]["03"] == "failed"
         assert os.strerror(errno.EIO) in report["error"]["03"]
         monkeypatch.setenv("LUISY_DIR_MAX_ERRORS", "0")
         monkeypatch.setenv("LUISY_DIR_RETRY_FAILED", "true")
         with pytest.raises(errors.ItemsFailedError, match="Input/output error"):
-            Upper().run()
+            Capitals().run()
         os.unlink(path)
         with open(path, "w") as file:
             file.write("mended")
         assert run() == ["03"]
-        assert tree(Upper().output().path) == expected(letters)
+        assert tree(Capitals().output().path) == expected(letters)
 
     def test_an_input_that_only_we_read_to_its_end_is_no_exception(self, letters, monkeypatch):
         """The reader is content with the name; the digest cannot be had."""
@@ -420,13 +421,13 @@ class TestBadDisk:
 
         with monkeypatch.context() as patch, pytest.raises(errors.StorageError, match=os.strerror(number)):
             patch.setattr(system, "close", failing)
-            Upper().run()
+            Capitals().run()
         assert len(outputs) == 1
-        assert not os.path.exists(Upper().output().path)
-        finished = {*Upper.done} - {"05"}
+        assert not os.path.exists(Capitals().output().path)
+        finished = {*Capitals.done} - {"05"}
         assert finished >= {*KEYS[:5]}
         assert run() == [key for key in KEYS if key not in finished]
-        assert tree(Upper().output().path) == expected(letters)
+        assert tree(Capitals().output().path) == expected(letters)
 
 
 # -- damaged inputs ---------------------------------------------------------------------------------------------------
@@ -531,15 +532,15 @@ class TestInputsThatMove:
             while os.path.getsize(path) == size:
                 time.sleep(0.001)
             for _ in range(5):
-                Upper().run()
+                Capitals().run()
                 self.check_recorded(letters)
-        Upper().run()
-        assert tree(Upper().output().path) == expected(letters)
-        assert Upper().complete()
+        Capitals().run()
+        assert tree(Capitals().output().path) == expected(letters)
+        assert Capitals().complete()
 
     def check_recorded(self, letters):
-        entries = {entry.key: entry for entry in read_manifest(Upper().output().path).entries()}
-        made = tree(Upper().output().path)
+        entries = {entry.key: entry for entry in read_manifest(Capitals().output().path).entries()}
+        made = tree(Capitals().output().path)
         for key, entry in entries.items():
             if entry.status == "written":
                 text = made[f"{key}.txt"].lower()
@@ -561,18 +562,18 @@ class TestInputsThatMove:
                     os.unlink(os.path.join(letters, f"{key}.txt"))
             gone.set()
 
-        monkeypatch.setattr(Upper, "before", {"04": lambda: (thread.start(), gone.wait())})
+        monkeypatch.setattr(Capitals, "before", {"04": lambda: (thread.start(), gone.wait())})
         thread = threading.Thread(target=remove)
-        Upper().run()
+        Capitals().run()
         thread.join()
         assert set(status().values()) == {"written"}
         assert {"03", "04", "05"} <= set(status())
-        Upper.before.clear()
+        Capitals.before.clear()
         monkeypatch.setenv("LUISY_DIR_MAX_DELETED", "1.0")
-        Upper().run()
-        assert tree(Upper().output().path) == expected(letters)
+        Capitals().run()
+        assert tree(Capitals().output().path) == expected(letters)
         assert sorted(status()) == ["03", "04", "05"]
-        assert Upper().complete()
+        assert Capitals().complete()
 
 
 class TestTimes:
@@ -585,15 +586,15 @@ class TestTimes:
         for key in KEYS:
             os.utime(os.path.join(letters, f"{key}.txt"), (seconds, seconds))
         assert run() == KEYS
-        assert Upper().complete()
+        assert Capitals().complete()
         assert run() == []
         path = os.path.join(letters, "03.txt")
         with open(path, "w") as file:
             file.write("another size")
         os.utime(path, (seconds, seconds))
-        assert not Upper().complete()
+        assert not Capitals().complete()
         assert run() == ["03"]
-        assert tree(Upper().output().path) == expected(letters)
+        assert tree(Capitals().output().path) == expected(letters)
 
     @pytest.mark.parametrize("seconds", [-3_600, 3_600])
     def test_a_clock_that_is_wrong_hides_no_change_that_is_younger_than_it(self, letters, seconds):
@@ -605,7 +606,7 @@ class TestTimes:
         with open(path, "w") as file:
             file.write("LETTER 03")
         os.utime(path, (then, then))
-        assert not Upper().complete()
+        assert not Capitals().complete()
         assert run() == ["03"]
 
     def test_an_older_time_is_a_change_too(self, letters):
@@ -615,7 +616,7 @@ class TestTimes:
         with open(path, "w") as file:
             file.write("LETTER 03")
         os.utime(path, (1_000, 1_000))
-        assert not Upper().complete()
+        assert not Capitals().complete()
         assert run() == ["03"]
 
     def test_whole_seconds_are_enough(self, letters):
@@ -629,14 +630,14 @@ class TestTimes:
                 file.write("LETTER 0!")
             os.utime(path, (1_700_000_002, 1_700_000_002))
         assert run() == KEYS[:3]
-        assert tree(Upper().output().path) == expected(letters)
+        assert tree(Capitals().output().path) == expected(letters)
 
     def test_outputs_may_have_any_time_too(self, letters):
         """Who copies a directory without its times costs one look at the bytes, and no work."""
         assert run() == KEYS
         for key, seconds in zip(KEYS, (0, -1, 4_000_000_000), strict=False):
-            os.utime(os.path.join(Upper().output().path, f"{key}.txt"), (seconds, seconds))
-        assert Upper().complete()
+            os.utime(os.path.join(Capitals().output().path, f"{key}.txt"), (seconds, seconds))
+        assert Capitals().complete()
         assert run() == []
 
     def test_a_clock_that_is_put_back_between_two_interruptions_costs_nothing_but_work(self, letters, monkeypatch):
@@ -657,11 +658,11 @@ class TestTimes:
         os.utime(path, (1_000, 1_000))
         interrupt("07")
         monkeypatch.undo()
-        monkeypatch.setattr(Upper, "done", [])
+        monkeypatch.setattr(Capitals, "done", [])
         settings.set_working_dir(os.path.dirname(os.path.dirname(os.path.dirname(letters))))
         assert set(run()) >= set(KEYS[7:])
-        assert tree(Upper().output().path) == expected(letters)
-        assert Upper().complete()
+        assert tree(Capitals().output().path) == expected(letters)
+        assert Capitals().complete()
 
 
 # -- places -----------------------------------------------------------------------------------------------------------
@@ -694,8 +695,8 @@ class TestMountPoints:
     def test_one_where_the_result_belongs_is_refused_before_any_work(self, letters):
         def act():
             _in_own_mounts()
-            os.makedirs(Upper().output().path)
-            mount("-t", "tmpfs", "tmpfs", Upper().output().path)
+            os.makedirs(Capitals().output().path)
+            mount("-t", "tmpfs", "tmpfs", Capitals().output().path)
             return _error_and_done()
 
         how, (kind, text, done) = in_a_child(act)
@@ -705,33 +706,33 @@ class TestMountPoints:
     def test_a_published_directory_that_has_become_one_is_left_as_it_is(self, letters, write_files):
         """No rename leads across its border."""
         assert run() == KEYS
-        before = tree(Upper().output().path)
+        before = tree(Capitals().output().path)
         write_files(letters, {"03.txt": b"other"}, age_seconds=30)
 
         def act():
             _in_own_mounts()
-            mount("--bind", Upper().output().path, Upper().output().path)
-            return _error_and_done(), Upper().complete(), tree(Upper().output().path)
+            mount("--bind", Capitals().output().path, Capitals().output().path)
+            return _error_and_done(), Capitals().complete(), tree(Capitals().output().path)
 
         how, ((kind, text, _), is_complete, seen) = in_a_child(act)
         assert (how, kind, is_complete) == ("returned", "StorageError", False)
         assert os.strerror(errno.EXDEV) in text
         assert seen == before
-        assert generations_in(Upper().output().path) == [1]
+        assert generations_in(Capitals().output().path) == [1]
         assert run() == []  # without the mount, what was finished is taken over
-        assert tree(Upper().output().path) == expected(letters)
+        assert tree(Capitals().output().path) == expected(letters)
 
     def test_layers_may_be_other_disks(self, working_dir, letters, write_files):
         """The staging lies beside the result, on the disk of the layer."""
 
         def act():
             _in_own_mounts()
-            os.makedirs(Upper().get_outdir())
-            mount("-t", "tmpfs", "tmpfs", Upper().get_outdir())
+            os.makedirs(Capitals().get_outdir())
+            mount("-t", "tmpfs", "tmpfs", Capitals().get_outdir())
             assert run() == KEYS
             write_files(letters, {"03.txt": b"other"}, age_seconds=30)
             assert run() == ["03"]
-            return Upper().complete(), tree(Upper().output().path) == expected(letters)
+            return Capitals().complete(), tree(Capitals().output().path) == expected(letters)
 
         assert in_a_child(act) == ("returned", (True, True))
 
@@ -758,19 +759,19 @@ class TestMountPoints:
             mount("-t", "overlay", "overlay", "-o", options, str(working_dir))
             if lower == "nothing":
                 write_files(letters, {f"{key}.txt": b"x" for key in KEYS} | {"deep/a.txt": b"deep"})
-            Upper().run()
-            assert Upper().complete()
+            Capitals().run()
+            assert Capitals().complete()
             write_files(letters, {"03.txt": b"other", "deep/b.txt": b"new"}, age_seconds=30)
             os.unlink(os.path.join(letters, "05.txt"))
             os.unlink(os.path.join(letters, "deep/a.txt"))
             assert sorted(run()) == ["03", "deep/b"]
-            assert tree(Upper().output().path) == expected(letters)
-            Upper().output().rollback()
-            assert "05.txt" in tree(Upper().output().path)
-            Upper().output().release()
+            assert tree(Capitals().output().path) == expected(letters)
+            Capitals().output().rollback()
+            assert "05.txt" in tree(Capitals().output().path)
+            Capitals().output().release()
             run()
-            Upper().output().gc(keep=1)
-            return Upper().complete(), tree(Upper().output().path) == expected(letters)
+            Capitals().output().gc(keep=1)
+            return Capitals().complete(), tree(Capitals().output().path) == expected(letters)
 
         answer = in_a_child(act)
         assert answer == ("returned", (True, True)), answer[1]
@@ -794,7 +795,7 @@ class TestMountPoints:
         def act():
             self.over(working_dir, overlay)
             with contextlib.suppress(errors.LuisyDirError):
-                Upper().output().remove()
+                Capitals().output().remove()
 
         answer = in_a_child(act)
         assert answer == ("returned", None), answer[1]
@@ -808,8 +809,8 @@ class TestMountPoints:
 
         def act():
             self.over(working_dir, overlay)
-            Upper().run()
-            return Upper().complete(), tree(Upper().output().path) == expected(letters)
+            Capitals().run()
+            return Capitals().complete(), tree(Capitals().output().path) == expected(letters)
 
         answer = in_a_child(act)
         assert answer == ("returned", (True, True)), answer[1]
@@ -838,8 +839,8 @@ class TestNamesThatFold:
         folder = write_files(Letters().output().path, {f"{name}.txt": b"x" for name in names})
         assert len(files_below(folder)) == 2
         with pytest.raises(errors.KeyCollisionError, match=r"\.txt"):
-            Upper().run()
-        assert not os.path.exists(Upper().output().path)
+            Capitals().run()
+        assert not os.path.exists(Capitals().output().path)
 
     @pytest.mark.parametrize("names", [("A/x.txt", "a/y.txt"), ("A/b/x.txt", "a/b.txt")])
     def test_two_folders_that_it_takes_for_one_are_refused_before_any_work(self, write_files, monkeypatch, names):
@@ -847,8 +848,8 @@ class TestNamesThatFold:
         write_files(Letters().output().path, dict.fromkeys(names, b"x"))
         monkeypatch.setattr("luisy_dir.transaction.probe", lambda _: Capabilities(tells_case_apart=False))
         with pytest.raises(errors.KeyCollisionError, match="are one name on the file system"):
-            Upper().run()
-        assert Upper.done == []
+            Capitals().run()
+        assert Capitals.done == []
 
 
 # -- what must not be believed ----------------------------------------------------------------------------------------
@@ -915,9 +916,9 @@ class TestPickles:
         trace = str(tmp_path_factory.mktemp("trace") / "unpickled")
         content = pickle.dumps(Mischief(trace))
         write_files(Letters().output().path, {"a.txt": b"fine", "a.pkl": content})
-        assert Upper().plan().counts == {"new": 2}
+        assert Capitals().plan().counts == {"new": 2}
         assert run() == ["a"]
-        assert Upper().complete()
+        assert Capitals().complete()
         assert run() == []
         assert not os.path.exists(trace)
 
@@ -957,55 +958,55 @@ class TestBombs:
     @pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
     @pytest.mark.parametrize("name", ["CURRENT", "00000002.json", "00000002.jsonl"])
     def test_in_a_manifest(self, two, name, bomb):
-        path = os.path.join(Upper().output().path, FOLDER, name)
+        path = os.path.join(Capitals().output().path, FOLDER, name)
         os.unlink(path)  # it may have another name in an older generation
         with open(path, "wb") as file:
             file.write(bomb)
-        assert not Upper().complete()
-        Upper().run()
-        assert Upper().complete()
-        assert tree(Upper().output().path) == expected(two)
-        assert Upper().output().verify(deep=True).is_whole
+        assert not Capitals().complete()
+        Capitals().run()
+        assert Capitals().complete()
+        assert tree(Capitals().output().path) == expected(two)
+        assert Capitals().output().verify(deep=True).is_whole
 
     @pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
     @pytest.mark.parametrize("has_checksum", [False, True])
     def test_in_a_journal(self, letters, bomb, has_checksum):
         interrupt()
-        [journal] = journals_of(unpublished_run(Upper().output().path))
+        [journal] = journals_of(unpublished_run(Capitals().output().path))
         line = bomb.replace(b"\n", b" ")
         with open(journal, "ab") as file:
             file.write(b"%08x %b\n" % (zlib.crc32(line), line) if has_checksum else line + b"\n")
         done = run()
         assert set(done) >= set(KEYS[5:])
         assert has_checksum or done == KEYS[5:]
-        assert tree(Upper().output().path) == expected(letters)
-        assert Upper().complete()
+        assert tree(Capitals().output().path) == expected(letters)
+        assert Capitals().complete()
 
     @pytest.mark.parametrize("name", ["CURRENT", "00000002.json"])
     def test_a_file_that_is_larger_than_any_of_ours_is_not_read(self, two, name, monkeypatch):
         """A terabyte of nothing, which costs no room on the disk."""
-        os.truncate(os.path.join(Upper().output().path, FOLDER, name), 1 << 40)
-        assert not Upper().complete()
-        Upper().run()
-        assert Upper().complete()
-        assert tree(Upper().output().path) == expected(two)
+        os.truncate(os.path.join(Capitals().output().path, FOLDER, name), 1 << 40)
+        assert not Capitals().complete()
+        Capitals().run()
+        assert Capitals().complete()
+        assert tree(Capitals().output().path) == expected(two)
 
     def test_nor_is_such_a_file_of_entries(self, two):
-        os.truncate(os.path.join(Upper().output().path, FOLDER, "00000002.jsonl"), 1 << 40)
+        os.truncate(os.path.join(Capitals().output().path, FOLDER, "00000002.jsonl"), 1 << 40)
 
         def act():
             with open("/proc/self/statm") as file:
                 used = int(file.read().split()[0]) * resource.getpagesize()
             resource.setrlimit(resource.RLIMIT_AS, (used + (300 << 20), used + (300 << 20)))
-            assert not Upper().complete()
-            Upper().run()
-            return Upper().complete(), tree(Upper().output().path) == expected(two)
+            assert not Capitals().complete()
+            Capitals().run()
+            return Capitals().complete(), tree(Capitals().output().path) == expected(two)
 
         assert in_a_child(act) == ("returned", (True, True))
 
     def test_nor_is_such_a_journal(self, letters):
         interrupt()
-        [journal] = journals_of(unpublished_run(Upper().output().path))
+        [journal] = journals_of(unpublished_run(Capitals().output().path))
         os.truncate(journal, 1 << 40)
 
         def act():
@@ -1013,14 +1014,14 @@ class TestBombs:
                 used = int(file.read().split()[0]) * resource.getpagesize()
             resource.setrlimit(resource.RLIMIT_AS, (used + (300 << 20), used + (300 << 20)))
             done = run()
-            return set(done) >= set(KEYS[5:]), tree(Upper().output().path) == expected(letters)
+            return set(done) >= set(KEYS[5:]), tree(Capitals().output().path) == expected(letters)
 
         assert in_a_child(act) == ("returned", (True, True))
 
     @pytest.mark.parametrize("name", ["CURRENT", "00000002.json", "00000002.jsonl"])
     def test_what_is_named_twice_is_never_something_else(self, two, name):
         """Of a name that comes twice some readers take the first, some the last."""
-        path = os.path.join(Upper().output().path, FOLDER, name)
+        path = os.path.join(Capitals().output().path, FOLDER, name)
         with open(path, "rb") as file:
             first, rest = file.read().split(b"\n", 1)
         told = json.loads(first)
@@ -1031,22 +1032,22 @@ class TestBombs:
             file.write(doubled + b"\n" + rest)
         before = read_manifest_or_none()
         assert before is None or list(before.entries()) == list(before.entries())
-        Upper().run()
-        assert tree(Upper().output().path) == expected(two)
-        assert Upper().complete()
+        Capitals().run()
+        assert tree(Capitals().output().path) == expected(two)
+        assert Capitals().complete()
 
     @pytest.mark.parametrize("name", ["CURRENT", "00000002.json", "00000002.jsonl"])
     def test_a_pipe_in_the_place_of_a_file_is_not_waited_at(self, two, name):
-        path = os.path.join(Upper().output().path, FOLDER, name)
+        path = os.path.join(Capitals().output().path, FOLDER, name)
         os.unlink(path)
         os.mkfifo(path)
-        answer = in_a_child(lambda: (Upper().complete(), Upper().run(), Upper().complete()))
+        answer = in_a_child(lambda: (Capitals().complete(), Capitals().run(), Capitals().complete()))
         assert answer == ("returned", (False, None, True))
-        assert tree(Upper().output().path) == expected(two)
+        assert tree(Capitals().output().path) == expected(two)
 
 
 def read_manifest_or_none():
     try:
-        return read_manifest(Upper().output().path)
+        return read_manifest(Capitals().output().path)
     except errors.ManifestError:
         return None

@@ -954,11 +954,11 @@ class TestInheritance:
 
     def test_class_name_and_bases_stay_as_they_are(self):
         @luigi.util.requires(SizedLetters)
-        class Child(KeptText):
+        class Heir(KeptText):
             pass
 
-        assert (Child.__name__, str(Child()), Child.__mro__[1]) == ("Child", "Child(size=8)", KeptText)
-        assert Register.get_task_cls("Child") is Child
+        assert (Heir.__name__, str(Heir()), Heir.__mro__[1]) == ("Heir", "Heir(size=8)", KeptText)
+        assert Register.get_task_cls("Heir") is Heir
 
     def test_a_clone_takes_over_what_it_can(self):
         class Child(KeptText):

@@ -231,11 +231,26 @@ class Model:
         unseen = set() if deep else self.silent
         return {path for path, text in self.now.outputs.items() if self.disk.get(path) != text and path not in unseen}
 
+    def vouched_for(self):
+        """What the newest intact generation says of sources that are as they were, and whose outputs still lie there."""
+        intact = [number for number, generation in self.generations.items() if generation.is_readable]
+        known = self.generations[max(intact)].fates if intact else {}
+        return {
+            path: known[path]
+            for path, fate in self.wanted().items()
+            if path in known
+            and known[path].is_of(fate)
+            and known[path].status not in {"failed", "output missing"}
+            and all(self.disk.get(output) == text for output, text in known[path].outputs.items())
+        }
+
     def stale(self, *, deep):
         """Sources that must be processed."""
         wanted = self.wanted()
-        if not self.is_published or self.is_made_anew:
+        if not self.is_published:
             return set(wanted)
+        if self.is_made_anew:
+            return wanted.keys() - self.vouched_for()
         damaged, known = self.damaged(deep=deep), self.now.fates
         return {
             path
@@ -284,7 +299,7 @@ class Model:
     def run(self, *, deep, keep):
         """What a run does; True where it publishes."""
         wanted, stale = self.wanted(), self.stale(deep=deep)
-        known = {} if not self.is_published or self.is_made_anew else self.now.fates
+        known = {} if not self.is_published else self.vouched_for() if self.is_made_anew else self.now.fates
         if self.is_published and not self.is_made_anew and not stale and not known.keys() - wanted.keys():
             return False
         fates = {path: fate if path in stale else known[path] for path, fate in wanted.items()}
