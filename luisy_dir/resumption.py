@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 
+import msgspec
+
 from luisy_dir.entry import Entry
-from luisy_dir.errors import ManifestError
+from luisy_dir.errors import DamagedManifestError, ManifestError
 from luisy_dir.item import Item
 from luisy_dir.journal import FILES, SYNCING, Origin, is_interrupted, journals_of, latest_entries
 from luisy_dir.plan import PlanRow, Reason, plan_update
-from luisy_dir.staging import RUN
+from luisy_dir.record import generations_in, read_record
+from luisy_dir.staging import RUN, staging_of
 from luisy_dir.storage import local, system
 
 logger = logging.getLogger("luigi-interface.luisy_dir")
 
 SAME_CODE, ANY_CODE, NO = RESUME = ("same-code", "any-code", "no")
+
+
+_ADVICE_ON_OTHER_CODE = (
+    " To take over what it has finished although the code was changed since, stop this run and start it with "
+    "--luisy-dir-resume any-code."
+)
 
 
 @dataclass(frozen=True)
@@ -67,11 +77,11 @@ class Resumption:
         chosen = max(filter(self._may_be_used, interrupted), key=_length, default=None)
         for run in interrupted:
             if run != chosen:
+                advice = _ADVICE_ON_OTHER_CODE if self.resume == SAME_CODE else ""
                 logger.info(
-                    "%r, which an interrupted run has left, is not used, and removed when this one publishes. To take "
-                    "over what it has finished although the code was changed since, stop this run and start it with "
-                    "--luisy-dir-resume any-code.",
+                    "%r, which an interrupted run has left, is not used, and removed when this one publishes.%s",
                     run,
+                    advice,
                 )
         return chosen
 
@@ -101,19 +111,19 @@ class Resumption:
             The run's directory cannot be looked into.
         """
         files = os.path.join(run, FILES)
-        found = dict(self._candidates(run))
+        found, states = dict(self._candidates(run)), dict(_states_below(files))
         here = self.origin.at(run).memory
         is_remembered = here and all(made.memory == here for _, made in found.values())
         rows = plan_update(
             sorted(items, key=attrgetter("key")),
             [found[key][0] for key in sorted(found)],
-            outputs=dict(_states_below(files)),
+            outputs=states,
             stale=None,
             digest_of=_digest_of,
             output_path=lambda path: os.path.join(files, path),
             distrust=() if is_remembered and not is_doubtful else ("outputs",),
         )
-        entries = list(_without_shared_outputs(rows))
+        entries = [_as_it_lies(entry, states) for entry in _without_shared_outputs(rows)]
         for path in (output.path for entry in entries if is_doubtful for output in entry.outputs):
             local.write_again(os.path.join(files, path))
         return Finished(entries, Counter(found[entry.key][1].fingerprint for entry in entries))
@@ -157,6 +167,12 @@ def _states_below(files: str) -> Iterator[tuple[str, tuple[int, int]]]:
             yield path, (state.st_size, state.st_mtime_ns)
 
 
+def _as_it_lies(entry: Entry, states: Mapping[str, tuple[int, int]]) -> Entry:
+    """The entry with the times of change that its outputs have; a crash may have taken them back a little."""
+    outputs = [msgspec.structs.replace(output, mtime_ns=states[output.path][1]) for output in entry.outputs]
+    return entry if list(entry.outputs) == outputs else msgspec.structs.replace(entry, outputs=tuple(outputs))
+
+
 def _without_shared_outputs(rows: Iterable[PlanRow]) -> Iterator[Entry]:
     """Entries that nothing speaks against; of two that name one output, the first."""
     seen: set[str] = set()
@@ -192,3 +208,21 @@ def tidy(run: str, finished: Iterable[Entry], *, mark: str) -> None:
         if path not in wanted:
             system.unlink(os.path.join(files, path))
     local.remove_empty_below(files)
+
+
+def unpublished_run(directory: str) -> str | None:
+    """Absolute path of the run that began last of those that have not published ``directory``, under way or ended."""
+    staging = staging_of(directory)
+    runs = [os.path.join(staging, name) for name in local.names_in(staging) if name.startswith(RUN)]
+    numbers = generations_in(directory) if runs else []
+    with contextlib.suppress(DamagedManifestError):
+        published = read_record(directory, numbers[-1]).run_id if numbers else "none"
+        runs = [run for run in runs if f"-{published}" not in run]
+    return max(filter(is_interrupted, runs), key=local.newest_change, default=None)
+
+
+def entries_in_staging(directory: str) -> list[Entry]:
+    """Entries of the last run that did not publish ``directory``, in key order; none where there was no such run."""
+    run = unpublished_run(directory)
+    found = {} if run is None else latest_entries(run)
+    return [found[key][0] for key in sorted(found)]

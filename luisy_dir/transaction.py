@@ -30,7 +30,7 @@ from luisy_dir.errors import (
     StorageError,
 )
 from luisy_dir.item import Item
-from luisy_dir.journal import SYNCING, has_entries, is_interrupted, latest_entries
+from luisy_dir.journal import FILES, SYNCING, has_entries
 from luisy_dir.keys import check_folded_paths
 from luisy_dir.manifest import Manifest
 from luisy_dir.place import Room, check_place, foreign
@@ -49,7 +49,6 @@ from luisy_dir.record import (
     is_in_doubt,
     numbers_of,
     read_current,
-    read_record,
 )
 from luisy_dir.resumption import Resumption, tidy, was_syncing
 from luisy_dir.rollforward import Changes, changes_of, folders_above, forget, recover, roll_forward
@@ -155,7 +154,7 @@ class Transaction:
         self.staging = staging_of(directory)
         self.run_id = uuid.uuid4().hex
         self.run = os.path.join(self.staging, f"{RUN}{fingerprint[:16]}-{self.run_id}")
-        self.files = os.path.join(self.run, "files")
+        self.files = os.path.join(self.run, FILES)
         self.start = start or datetime.now(UTC)
         self._resumption = resumption
         self._is_claimed = False
@@ -714,21 +713,3 @@ def _blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
             block.clear()
     if block:
         yield bytes(block)
-
-
-def unpublished_run(directory: str) -> str | None:
-    """Absolute path of the run that began last of those that have not published ``directory``, under way or ended."""
-    staging = staging_of(directory)
-    runs = [os.path.join(staging, name) for name in local.names_in(staging) if name.startswith(RUN)]
-    numbers = generations_in(directory) if runs else []
-    with contextlib.suppress(DamagedManifestError):
-        published = read_record(directory, numbers[-1]).run_id if numbers else "none"
-        runs = [run for run in runs if f"-{published}" not in run]
-    return max(filter(is_interrupted, runs), key=local.newest_change, default=None)
-
-
-def entries_in_staging(directory: str) -> list[Entry]:
-    """Entries of the last run that did not publish ``directory``, in key order; none where there was no such run."""
-    run = unpublished_run(directory)
-    found = {} if run is None else latest_entries(run)
-    return [found[key][0] for key in sorted(found)]

@@ -28,9 +28,9 @@ from pipelines import Letters
 import luisy_dir as luisy
 from luisy_dir import errors, settings
 from luisy_dir.record import CURRENT, FOLDER, UNDO, generation_name, generations_in, read_record
+from luisy_dir.resumption import entries_in_staging
 from luisy_dir.staging import staging_of
 from luisy_dir.storage import local, system
-from luisy_dir.transaction import entries_in_staging
 
 # Every function of the one door belongs to one of these; a test holds that none is forgotten. `open` is both: it makes
 # a file or reads one.

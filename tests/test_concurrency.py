@@ -19,9 +19,9 @@ from conftest import files_below
 from luisy_dir import errors
 from luisy_dir.manifest import read_manifest
 from luisy_dir.record import FOLDER, generations_in
+from luisy_dir.resumption import entries_in_staging
 from luisy_dir.staging import staging_of
 from luisy_dir.storage import local
-from luisy_dir.transaction import entries_in_staging
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LUIGI = os.path.join(sysconfig.get_path("scripts"), "luigi")

@@ -34,10 +34,10 @@ from luisy_dir.formats import format_of_path
 from luisy_dir.journal import journals_of
 from luisy_dir.manifest import read_manifest
 from luisy_dir.record import FOLDER, generations_in
+from luisy_dir.resumption import entries_in_staging, unpublished_run
 from luisy_dir.staging import staging_of
 from luisy_dir.storage import system
 from luisy_dir.storage.probe import Capabilities
-from luisy_dir.transaction import entries_in_staging, unpublished_run
 
 NOBODY = 65534
 _LONGEST_SECONDS = 20  # whoever takes longer in a child waits for something that never comes

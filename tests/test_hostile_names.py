@@ -15,8 +15,8 @@ import pytest
 import luisy_dir as luisy
 from luisy_dir import errors
 from luisy_dir.manifest import read_manifest
+from luisy_dir.resumption import entries_in_staging
 from luisy_dir.staging import staging_of
-from luisy_dir.transaction import entries_in_staging
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DEEP = 20

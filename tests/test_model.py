@@ -232,7 +232,7 @@ class Model:
         return {path for path, text in self.now.outputs.items() if self.disk.get(path) != text and path not in unseen}
 
     def vouched_for(self):
-        """What the newest intact generation says of sources that are as they were, and whose outputs still lie there."""
+        """What the newest intact generation says of sources that are as they were, and whose outputs are there."""
         intact = [number for number, generation in self.generations.items() if generation.is_readable]
         known = self.generations[max(intact)].fates if intact else {}
         return {

@@ -21,9 +21,9 @@ from luisy_dir import errors, resumption
 from luisy_dir.journal import journals_of
 from luisy_dir.manifest import read_manifest
 from luisy_dir.record import FOLDER
+from luisy_dir.resumption import unpublished_run
 from luisy_dir.staging import staging_of
 from luisy_dir.storage import local, system
-from luisy_dir.transaction import unpublished_run
 
 KEYS = [f"{number:02d}" for number in range(10)]
 
@@ -490,3 +490,13 @@ class TestWhileItIsBroughtToTheDisk:
         path.write_bytes(content)
         local.write_again(str(path))
         assert path.read_bytes() == content
+
+
+def test_a_file_whose_time_of_change_was_taken_back_by_a_crash_is_recorded_as_it_lies(letters, monkeypatch):
+    """Else every look at the published directory would have to read it."""
+    interrupt()
+    os.utime(staged("files", "01.txt"), ns=(0, 1_000_000_000))
+    monkeypatch.setattr(system, "boot_id", lambda: "another")
+    assert run_on() == KEYS[5:]
+    [output] = [entry.outputs[0] for entry in read_manifest(LoudLetters().output().path).entries() if entry.key == "01"]
+    assert output.mtime_ns == 1_000_000_000

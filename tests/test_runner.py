@@ -17,10 +17,11 @@ from luisy_dir.formats import Format, format_for, read_txt, write_txt
 from luisy_dir.item import scan
 from luisy_dir.plan import plan_first_build
 from luisy_dir.policy import Policy
+from luisy_dir.resumption import entries_in_staging
 from luisy_dir.runner import run
 from luisy_dir.step import Root, Step
 from luisy_dir.storage import system
-from luisy_dir.transaction import Transaction, entries_in_staging
+from luisy_dir.transaction import Transaction
 
 TEXT = Format(read_txt, write_txt, ".txt")
 

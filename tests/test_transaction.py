@@ -14,10 +14,10 @@ from luisy_dir.entry import Entry, OutputFile, encode_entry
 from luisy_dir.item import Source
 from luisy_dir.journal import Journal, Origin
 from luisy_dir.manifest import read_manifest
-from luisy_dir.resumption import Resumption
+from luisy_dir.resumption import Resumption, entries_in_staging
 from luisy_dir.staging import staging_of, withdraw
 from luisy_dir.storage import local, system
-from luisy_dir.transaction import Facts, Transaction, entries_in_staging
+from luisy_dir.transaction import Facts, Transaction
 
 FACTS = Facts("Task", {}, "final", "f" * 32, {}, "serial", 1, {}, ("raw",))
 

@@ -17,8 +17,8 @@ from luisy_dir.errors import ManifestError, MissingInputError
 from luisy_dir.item import printable
 from luisy_dir.manifest import published_below, read_manifest
 from luisy_dir.record import FOLDER
+from luisy_dir.resumption import entries_in_staging, unpublished_run
 from luisy_dir.storage import local
-from luisy_dir.transaction import entries_in_staging, unpublished_run
 
 _STAGING_SUFFIX = ".staging"
 _HEADER = ["directory", "task", "layer", "generation", *STATUSES, "size", "published (UTC)"]

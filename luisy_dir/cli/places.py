@@ -15,9 +15,9 @@ from luisy_dir.errors import MissingInputError
 from luisy_dir.item import printable
 from luisy_dir.manifest import Manifest, read_manifest
 from luisy_dir.record import Record, read_current
+from luisy_dir.resumption import entries_in_staging
 from luisy_dir.staging import RUN, staging_of
 from luisy_dir.storage import local
-from luisy_dir.transaction import entries_in_staging
 
 STATUSES = ("written", "skipped", "rejected", "failed")
 OUTPUT_MISSING = "output missing"

@@ -40,7 +40,7 @@ from luisy_dir.policy import Policy
 from luisy_dir.progress import Progress
 from luisy_dir.publication import Owner, Publication, find_publication
 from luisy_dir.record import Record, has_pending, is_in_doubt
-from luisy_dir.resumption import Resumption
+from luisy_dir.resumption import Resumption, entries_in_staging
 from luisy_dir.runner import run
 from luisy_dir.scheduler_page import SchedulerPage
 from luisy_dir.space import Space
@@ -48,7 +48,7 @@ from luisy_dir.step import Step
 from luisy_dir.targets.directory import DirectoryTarget, RawDirectoryTarget
 from luisy_dir.tasks.layers import LayerTask
 from luisy_dir.tasks.processing import byte_codes_of, check_same_code, check_signature, prepare
-from luisy_dir.transaction import Facts, Transaction, entries_in_staging
+from luisy_dir.transaction import Facts, Transaction
 from luisy_dir.verification import verify
 
 if TYPE_CHECKING:
