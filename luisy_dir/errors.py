@@ -88,7 +88,7 @@ class ManifestError(OutputError):
 
 
 class DamagedManifestError(ManifestError):
-    """A part of a manifest is missing, or does not equal its own digests; the next run makes everything anew."""
+    """A part of a manifest is missing, or does not equal its own digests; the next run makes it anew."""
 
 
 class StorageError(LuisyDirError, OSError):

@@ -116,6 +116,9 @@ class Plan:
         Somebody has gone back to this generation: a run leaves it alone until it is released.
     start
         When the inputs were looked at, in UTC.
+    finished
+        Keys of the items to be processed that an interrupted run has finished, or one that is under way: they are taken
+        over, and not processed again.
 
     Examples
     --------
@@ -131,6 +134,7 @@ class Plan:
     is_pending: bool = False
     is_pinned: bool = False
     start: datetime = field(default_factory=lambda: datetime.now(UTC), repr=False)
+    finished: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def rows(self) -> list[PlanRow]:
@@ -198,7 +202,8 @@ class Plan:
         """
         if self.mean_seconds is None:
             return None
-        seconds = sum(row.entry.seconds if row.entry is not None else self.mean_seconds for row in self._to_do())
+        left = (row for row in self._to_do() if row.key not in self.finished)
+        seconds = sum(row.entry.seconds if row.entry is not None else self.mean_seconds for row in left)
         return seconds / self.workers
 
     def examples(self, reason: str) -> list[str]:
@@ -215,6 +220,11 @@ class Plan:
             if reason != Reason.UNCHANGED:
                 more = " …" if count > _EXAMPLES else ""
                 lines.append(f"  {reason}: {', '.join(map(repr, self.examples(reason)))}{more}")
+        if self.finished:
+            lines.append(
+                f"  {len(self.finished)} of them were finished by a run that was interrupted, or is under way, and are "
+                "not processed again."
+            )
         if self.is_pinned:
             lines.append("  This generation is pinned: a run leaves it alone until it is released.")
         if self.is_pending:

@@ -27,7 +27,7 @@ _GONE = {
     errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG,
     errno.ESPIPE, errno.ENXIO, errno.ENODEV,
 }  # or something that is no file lies in its place  # fmt: skip
-ADVICE = "Run its task again, which makes everything anew."
+ADVICE = "Run its task again, which makes it anew."
 
 
 class InputState(msgspec.Struct, frozen=True):

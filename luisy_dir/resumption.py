@@ -72,9 +72,7 @@ class Resumption:
         staging
             The staging; its lock is held, and its runs were claimed.
         """
-        runs = [os.path.join(staging, name) for name in local.names_in(staging) if name.startswith(RUN)]
-        interrupted = [run for run in runs if is_interrupted(run)]
-        chosen = max(filter(self._may_be_used, interrupted), key=_length, default=None)
+        interrupted, chosen = self._choice(staging)
         for run in interrupted:
             if run != chosen:
                 advice = _ADVICE_ON_OTHER_CODE if self.resume == SAME_CODE else ""
@@ -84,6 +82,28 @@ class Resumption:
                     advice,
                 )
         return chosen
+
+    def _choice(self, staging: str) -> tuple[list[str], str | None]:
+        """All interrupted runs, and the one to go on with."""
+        runs = [os.path.join(staging, name) for name in local.names_in(staging) if name.startswith(RUN)]
+        interrupted = [run for run in runs if is_interrupted(run)]
+        return interrupted, max(filter(self._may_be_used, interrupted), key=_length, default=None)
+
+    def finished_keys(self, staging: str, items: Iterable[Item]) -> frozenset[str]:
+        """Keys of the items that need not be processed, as far as can be seen now; nothing is claimed or written.
+
+        Parameters
+        ----------
+        staging
+            The staging; a run may be at work there.
+        items
+            What is to be processed; keys unique.
+        """
+        with contextlib.suppress(FileNotFoundError):  # the run publishes at this moment
+            _, run = self._choice(staging)
+            if run is not None:
+                return frozenset(entry.key for entry in self.finished_items(run, items).entries)
+        return frozenset()
 
     def _may_be_used(self, run: str) -> bool:
         is_same_code = os.path.basename(run).startswith(f"{RUN}{self.origin.fingerprint[:16]}-")

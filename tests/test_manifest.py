@@ -626,7 +626,7 @@ def test_an_error_of_the_manifest_says_where_it_lies_and_what_to_do(folder, name
     with open(os.path.join(folder, name), "wb"):
         pass
 
-    with pytest.raises(DamagedManifestError, match="Run its task again, which makes everything anew") as caught:
+    with pytest.raises(DamagedManifestError, match="Run its task again, which makes it anew") as caught:
         read_manifest(os.path.dirname(folder))
 
     assert folder in str(caught.value)

@@ -500,3 +500,36 @@ def test_a_file_whose_time_of_change_was_taken_back_by_a_crash_is_recorded_as_it
     assert run_on() == KEYS[5:]
     [output] = [entry.outputs[0] for entry in read_manifest(LoudLetters().output().path).entries() if entry.key == "01"]
     assert output.mtime_ns == 1_000_000_000
+
+
+class TestPlan:
+    def test_it_says_how_many_items_are_finished(self, letters):
+        assert LoudLetters().plan().finished == frozenset()
+        interrupt()
+        before = files_below(staging_of(LoudLetters().output().path))
+        plan = LoudLetters().plan()
+        assert plan.finished == {*KEYS[:5]}
+        assert "5 of them were finished by a run that was interrupted" in str(plan)
+        assert files_below(staging_of(LoudLetters().output().path)) == before
+        assert run_on() == KEYS[5:]
+        assert LoudLetters().plan().finished == frozenset()
+
+    def test_what_has_changed_since_is_not_finished(self, letters, write_files):
+        interrupt()
+        write_files(letters, {"01.txt": b"other"})
+        assert LoudLetters().plan().finished == {*KEYS[:5]} - {"01"}
+
+    def test_what_other_code_has_finished_counts_where_it_may_be_used(self, letters, monkeypatch):
+        interrupt()
+        monkeypatch.setattr(LoudLetters, "version", "2")
+        assert LoudLetters().plan().finished == frozenset()
+        monkeypatch.setenv("LUISY_DIR_RESUME", "any-code")
+        assert LoudLetters().plan().finished == {*KEYS[:5]}
+
+    def test_the_time_that_it_will_take_is_that_of_the_rest(self, letters, write_files):
+        LoudLetters().run()
+        write_files(letters, {f"{key}.txt": b"other" for key in KEYS})
+        LoudLetters.done.clear()
+        whole = LoudLetters().plan().estimated_seconds
+        interrupt()
+        assert 0 < LoudLetters().plan().estimated_seconds < whole

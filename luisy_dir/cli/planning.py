@@ -180,7 +180,7 @@ def _step_of_damaged(step: _Step, task: Any, damage: DamagedManifestError, newes
     if _can_be_named_again(step.path, newest):
         message = f"what names its generation {newest.generation} is damaged: a run mends that first, and then plans"
         return replace(step, message=message)
-    return replace(step, message="its manifest is damaged, so that everything would be made anew", plan=task.plan())
+    return replace(step, message="its manifest is damaged: all but what an earlier generation vouches for would be made anew", plan=task.plan())
 
 
 def _can_be_named_again(path: str | None, newest: Record) -> bool:
@@ -269,6 +269,7 @@ def _as_object(step: _Step) -> dict[str, Any]:
         "is_pending": None if plan is None else plan.is_pending,
         "estimated_seconds": None if plan is None else plan.estimated_seconds,
         "counts": None if plan is None else plan.counts,
+        "finished": None if plan is None else len(plan.finished),
         "rows": [] if plan is None else [{"key": row.key, "reason": row.reason.value} for row in plan.rows],
     }
 

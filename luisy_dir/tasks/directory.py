@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import nullcontext
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -44,7 +45,9 @@ from luisy_dir.resumption import Resumption, entries_in_staging
 from luisy_dir.runner import run
 from luisy_dir.scheduler_page import SchedulerPage
 from luisy_dir.space import Space
+from luisy_dir.staging import staging_of
 from luisy_dir.step import Step
+from luisy_dir.storage import local
 from luisy_dir.targets.directory import DirectoryTarget, RawDirectoryTarget
 from luisy_dir.tasks.layers import LayerTask
 from luisy_dir.tasks.processing import byte_codes_of, check_same_code, check_signature, prepare
@@ -266,9 +269,11 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
             Two inputs would be written as one output.
         """
         inputs, manifest = self._inputs(), self._manifest()
-        if manifest is None:
-            return first_plan(inputs, workers=self._workers())
-        return self._plan_update(manifest, inputs)
+        plan = first_plan(inputs, workers=self._workers()) if manifest is None else self._plan_update(manifest, inputs)
+        staging = staging_of(self.output().path)
+        if not local.exists(staging):
+            return plan
+        return replace(plan, finished=self._resumption(self._parts(inputs)).finished_keys(staging, plan.todo))
 
     def report(self) -> pd.DataFrame:
         """One row an item, index ``key``; after a run that did not publish, the rows of that run alone.
@@ -446,12 +451,11 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
     ) -> None:
         durability = settings.resolve("durability", self)
         begin = partial(self._begin, inputs.names if inputs.is_named else None, byte_codes_of(self._functions()))
-        origin = Origin(facts.fingerprint, fingerprint_of(_without_code(facts.parts)))
+        resumption = self._resumption(facts.parts)
         seed, is_synced = facts.parts["seed"], durability == "item"
-        step = Step(inputs.roots(), begin, self._format, seed, sync=is_synced, origin=origin)
+        step = Step(inputs.roots(), begin, self._format, seed, sync=is_synced, origin=resumption.origin)
         news = partial(self.trigger_event, luigi.Event.PROGRESS, self)
         progress = Progress(str(self), sum(1 for _ in plan.todo), news)
-        resumption = Resumption(origin, settings.resolve("resume", self))
         with (
             publication.transaction(resumption, durability=durability, start=plan.start) as transaction,
             SchedulerPage(self, lambda: (progress.percentage, progress.line()), partial(self._tracking_url, executor)),
@@ -479,6 +483,11 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
             record = transaction.commit(facts, superseded)
         of_others = f", generation {record.generation}; {len(plan.unchanged)} unchanged" if record.parent else ""
         logger.info("%s: published %s as %s%s", self, progress, publication.path, of_others)
+
+    def _resumption(self, parts: Mapping[str, Any]) -> Resumption:
+        """What may be taken over of an interrupted run."""
+        origin = Origin(fingerprint_of(parts), fingerprint_of(_without_code(parts)))
+        return Resumption(origin, settings.resolve("resume", self))
 
     def _resume(self, transaction: Transaction, plan: Plan, progress: Progress) -> None:
         """Take over what an interrupted run has finished."""
