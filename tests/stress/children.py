@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 
 _LONGEST_SECONDS = 60.0
+_KNOCK, _HEARD = b"?", "/__HEARD__"
 _BEGIN, _END = "/__BEGIN__", "/__END__"  # that nobody has: a chdir that fails marks a place in what strace writes
 _CALL = re.compile(r"(\w+)\((.*)")
 
@@ -80,6 +81,10 @@ class Child:
         """Wait until a child that is held does nothing but wait, so that whoever looks at it sees all that it does."""
         os.read(self._results, 1)
 
+    def knock(self):
+        """Let a child that is held make a mark, so that whoever looks at it can tell whether he sees it."""
+        os.write(self._gate, _KNOCK)
+
     def go(self):
         """Let a child begin that is held."""
         os.write(self._gate, b"!")
@@ -133,7 +138,8 @@ def _be_the_child(gate, results, call):
             os.dup2(sink.fileno(), 2)
         if gate is not None:
             os.write(results, b"!")
-            os.read(gate, 1)
+            while os.read(gate, 1) == _KNOCK:
+                _mark(_HEARD)
             _mark(_BEGIN)
         try:
             outcome = Outcome(call())
@@ -227,7 +233,14 @@ class Traced:
                 child.kill()
                 raise RuntimeError(f"strace does not work here: {self._strace.stderr.read().decode().strip()}")
             time.sleep(0.001)
+        while not self._has_heard():  # strace may be attached, and see no calls yet
+            child.knock()
+            time.sleep(0.005)
         child.go()
+
+    def _has_heard(self):
+        with open(self._log, errors="replace") as file:
+            return _HEARD in file.read()
 
     def wait(self):
         """What became of the child, and the calls that it made between its marks."""
@@ -252,7 +265,8 @@ def calls_in(log):
                 continue
             name, text = match.groups()
             if name == "chdir":
-                is_between, has_begun = _BEGIN in text, True
+                is_between = _BEGIN in text
+                has_begun = has_begun or is_between
             elif is_between:
                 numbers[name] = numbers.get(name, 0) + 1
                 found.append(SystemCall(name, numbers[name], text.rstrip("\n")))
