@@ -713,7 +713,7 @@ class TestPlan:
         ("name", "told"),
         [
             ("CURRENT", "what names its generation 1 is damaged: a run mends that first, and then plans"),
-            ("00000001.jsonl", "its manifest is damaged: all but what an earlier generation vouches for would be made anew"),
+            ("00000001.jsonl", "its manifest is damaged: what no earlier generation vouches for would be made anew"),
             ("00000001.json", "it is not known whose it is: remove it yourself"),
         ],
     )

@@ -226,7 +226,7 @@ class TestDamaged:
         code, output, messages = plan(folder, "Twice", "--exit-code")
         assert code == BAD_NEWS
         assert output == (
-            "Upper(): its manifest is damaged: all but what an earlier generation vouches for would be made anew\n"
+            "Upper(): its manifest is damaged: what no earlier generation vouches for would be made anew\n"
             "  4 items: 4 new\n"
             "    new: 'a', 'b', 'c' …\n"
             "Twice(times=2): its items are not known, because the manifest of Upper() is damaged: run it first\n"

@@ -180,7 +180,8 @@ def _step_of_damaged(step: _Step, task: Any, damage: DamagedManifestError, newes
     if _can_be_named_again(step.path, newest):
         message = f"what names its generation {newest.generation} is damaged: a run mends that first, and then plans"
         return replace(step, message=message)
-    return replace(step, message="its manifest is damaged: all but what an earlier generation vouches for would be made anew", plan=task.plan())
+    message = "its manifest is damaged: what no earlier generation vouches for would be made anew"
+    return replace(step, message=message, plan=task.plan())
 
 
 def _can_be_named_again(path: str | None, newest: Record) -> bool:
