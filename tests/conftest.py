@@ -17,9 +17,11 @@ from luisy_dir import settings
 from luisy_dir.entry import Entry
 from luisy_dir.item import Source
 
-# How long an example takes depends on the machine, and says nothing of what is right.
-hypothesis.settings.register_profile("without deadline", deadline=None)
-hypothesis.settings.load_profile("without deadline")
+# How long an example takes depends on the machine, and says nothing of what is right. A push tries the same examples
+# each time; `make test ARGS="tests/test_model.py --hypothesis-profile search"` looks for others.
+hypothesis.settings.register_profile("same examples", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("search", deadline=None)
+hypothesis.settings.load_profile("same examples")
 
 
 @pytest.fixture(autouse=True)

@@ -25,6 +25,7 @@ from hypothesis.stateful import (
 
 import luisy_dir as luisy
 from luisy_dir import errors, transaction
+from luisy_dir.item import RACY_NS
 from luisy_dir.manifest import Manifest, read_manifest
 from luisy_dir.record import FOLDER, UNDO, generation_name, generations_in, read_record
 
@@ -600,12 +601,16 @@ class Directories(RuleBasedStateMachine):
         assert listing(self.folder) == before
 
     def touched_since(self, model):
-        """Files of one key that were touched since: until something is published, the reader is asked each time."""
-        keys = Counter(map(key_of, self.raw))
+        """Files of one key that were touched since, or have a time of change that proves nothing.
+
+        Until something is published, the reader is asked each time.
+        """
+        keys, manifest = Counter(map(key_of, self.raw)), model.target.manifest()
         recorded = {
             (source.name, source.size, source.mtime_ns)
-            for entry in model.target.manifest().entries()
+            for entry in manifest.entries()
             for source in entry.sources
+            if source.mtime_ns <= manifest.record.start_ns - RACY_NS
         }
         seen = ((path, len(text.encode()), self.dates[path]) for path, text in self.raw.items())
         return {
