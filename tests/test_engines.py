@@ -308,6 +308,24 @@ def test_a_worker_that_dies_is_an_error_and_no_endless_wait(executor_of_processe
         mapped(executor_of_processes, lambda number: os._exit(3) if number == 5 else number, range(10))
 
 
+def test_a_worker_that_dies_while_others_are_being_started_leaves_nobody_waiting(monkeypatch):
+    started, start = [], multiprocessing.context.SpawnProcess.start
+
+    def start_slowly(process):
+        start(process)
+        started.append(process)
+        if len(started) == 1:
+            os.kill(process.pid, signal.SIGKILL)
+        time.sleep(0.3)  # in which the pool would notice the death, before it knows of this worker
+
+    monkeypatch.setattr(multiprocessing.context.SpawnProcess, "start", start_slowly)
+    with ProcessExecutor(3) as executor, suppress(BrokenExecutor):
+        futures = [executor.submit(abs, -1) for _ in range(3)]
+        assert {type(future.exception(timeout=30)).__name__ for future in futures} == {"BrokenProcessPool"}
+    assert len(started) == 3
+    assert [process.is_alive() for process in started] == [False] * 3
+
+
 def test_stop_iteration_is_an_error_like_any_other(executor):
     """It must not look like the end of the results."""
 

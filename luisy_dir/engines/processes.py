@@ -62,6 +62,9 @@ class ProcessExecutor(ProcessPoolExecutor):
 
     def __init__(self, workers: int) -> None:
         super().__init__(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+        # All workers start at the first submit, before the pool's own thread does. Where one died while another was
+        # being started, that thread waited for ever for the new one, which it had not told to end.
+        self._safe_to_dynamically_spawn_children = False
 
     def kill(self) -> None:
         """End the workers now, whatever they have in hand."""
