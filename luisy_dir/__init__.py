@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from luisy_dir.errors import Reject
     from luisy_dir.formats import Format, register_format
     from luisy_dir.item import Item
+    from luisy_dir.output import Output
     from luisy_dir.settings import set_working_dir
-    from luisy_dir.step import Output
     from luisy_dir.tasks import ConcatenationTask, DirectoryTask, ExternalTask, Task, WrapperTask
 
 __version__ = "0.1.0"
@@ -111,7 +111,7 @@ _MODULES = {
     "ExternalTask": "tasks",
     "Format": "formats",
     "Item": "item",
-    "Output": "step",
+    "Output": "output",
     "Reject": "errors",
     "Task": "tasks",
     "WrapperTask": "tasks",

@@ -22,7 +22,6 @@ from luisy_dir.entry import Entry, Failure, OutputFile, Status, clean_meta, enco
 from luisy_dir.errors import (
     BusyError,
     DefinitionError,
-    InputChangedError,
     InputError,
     KeyCollisionError,
     LuisyDirError,
@@ -31,13 +30,14 @@ from luisy_dir.errors import (
     StorageError,
 )
 from luisy_dir.formats import Format, registered_formats, write_npy
-from luisy_dir.item import RACY_NS, Item, Source, check_key, decode_item
+from luisy_dir.item import Item, Source, check_key, decode_item
 from luisy_dir.journal import FILES, Journal, Origin
 from luisy_dir.journal import NAME as JOURNAL
+from luisy_dir.output import Output
+from luisy_dir.reading import Gone, read_stable, with_digest
 from luisy_dir.staging import poison
 from luisy_dir.storage import local, system
 
-_TRIES_OF_UNSTABLE_INPUT = 3
 _SUFFIXES_OF_LITTER = {".db", ".ini"}  # with the right key these are names that a scan passes over
 _SMALL_BYTES = 1 << 20
 _LONGEST_MESSAGE = 2_000
@@ -52,43 +52,7 @@ _TAKEN_OVER = (
     "another run has taken over the staging, or somebody has removed it. Nothing was published. Wait until the other "
     "run has ended, then run again."
 )
-_MEND = (
-    "Run the task that makes it again, then this one; 'luisy-dir verify --deep --repair' finds what size and time of "
-    "change do not show."
-)
 _OWN_CODE = os.path.dirname(__file__) + os.sep
-
-
-class Output:
-    """One of several outputs of an item: yield these from ``process``.
-
-    Parameters
-    ----------
-    data
-        What is written.
-    key
-        Name below the item's key: ``"left"`` of the item ``cats/1`` is written as ``cats/1/left`` and the suffix.
-        None writes under the item's own key.
-    suffix
-        Chooses another format for this one output.
-
-    Examples
-    --------
-    >>> def process(image):
-    ...     half = image.shape[1] // 2
-    ...     yield Output(image[:, :half], key="left")
-    ...     yield Output(image[:, half:], key="right")
-    """
-
-    __slots__ = ("data", "key", "suffix")
-
-    def __init__(self, data: Any, key: str | None = None, suffix: str | None = None) -> None:
-        self.data = data
-        self.key = key
-        self.suffix = suffix
-
-    def __repr__(self) -> str:
-        return f"Output({type(self.data).__name__}, key={self.key!r}, suffix={self.suffix!r})"
 
 
 @dataclass(frozen=True)
@@ -177,10 +141,6 @@ class _Collision(Exception):  # noqa: N818 - becomes a KeyCollisionError that en
     """Two items write one output: which of them came first is chance, so that the run must end."""
 
 
-class _Gone(Exception):  # noqa: N818 - not an error: somebody has removed the file since the run began
-    """A raw file is no longer there."""
-
-
 class _Worker:
     """What one worker holds on to between items: its process function and its journal."""
 
@@ -235,7 +195,7 @@ class StepInWorker:
             entry, exception = self._attempt(decode_item(encoded, self.step.folders, self.step.seed), worker)
             line = encode_entry(entry)
             worker.journal.append(line)
-        except (_Gone, Cancelled):
+        except (Gone, Cancelled):
             return b"", None
         except Exception as error:  # noqa: BLE001 - the user's setup may raise anything, and so may the disk
             self._end = pack_error(self._told(error))
@@ -329,7 +289,7 @@ class _Attempt:
             return self._undo(item, verdict.status, _why(verdict.message))
         except Reject as verdict:
             return self._undo(item, "rejected", Failure("Reject", _valid(str(verdict.reason))[:_LONGEST_MESSAGE]))
-        except (BusyError, StorageError, local.SyncFailed, NoEventLoopError, Cancelled, _Collision, _Gone):
+        except (BusyError, StorageError, local.SyncFailed, NoEventLoopError, Cancelled, _Collision, Gone):
             self._remove_outputs()
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's functions may raise anything
@@ -341,7 +301,7 @@ class _Attempt:
         with contextlib.suppress(InputError):  # what the step noted before is kept where it can be
             self.meta = clean_meta(item.meta)
         if status == "failed":
-            self.sources = tuple(_with_digest(source, item.path_of(source)) for source in self.sources)
+            self.sources = tuple(with_digest(source, item.path_of(source)) for source in self.sources)
         return _Verdict(status, failure, exception)
 
     def _read_process_write(self, item: Item) -> None:
@@ -425,97 +385,6 @@ class _Attempt:
             with contextlib.suppress(FileNotFoundError):
                 system.unlink(os.path.join(self._files, output.path))
         self.outputs.clear()
-
-
-def read_stable(read: Callable[[str], Any], path: str, source: Source) -> tuple[Any, Source]:
-    """Data of a file that did not change while it was read, and its source as it was then.
-
-    Parameters
-    ----------
-    read
-        ``read(path) -> data``.
-    path
-        Absolute path.
-    source
-        What is known of the file; where it has a digest, the file must still equal it.
-
-    Raises
-    ------
-    InputChangedError
-        The file changed during each of three tries, or does not equal the digest.
-    OSError
-        The file cannot be opened.
-    """
-    return _read_raw(read, path, source) if source.digest is None else _read_published(read, path, source)
-
-
-def _read_raw(read: Callable[[str], Any], path: str, source: Source) -> tuple[Any, Source]:
-    """Data of a raw file, which anybody may be writing to, and its source with the digest.
-
-    A file that still is as it was when it was scanned has not changed. Where it was young then, it may have changed
-    again within one tick of the clock, so that digests before and after tell.
-    """
-    before: tuple[str | None, int, int] = None, source.size, source.mtime_ns
-    is_in_doubt = source.mtime_ns > time.time_ns() - RACY_NS
-    for _ in range(_TRIES_OF_UNSTABLE_INPUT):
-        if is_in_doubt:
-            before = _digest_of_raw(path)
-        try:
-            data = resolved(read(path))
-        except Exception:
-            if not local.exists(path):
-                raise _Gone from None
-            raise
-        if data is None:  # not ours: do not read it a second time for a digest that nobody needs
-            return None, Source(source.root, source.path, source.size, source.mtime_ns, before[0], source.encoded)
-        after = digest, size, mtime_ns = _digest_of_raw(path)
-        if after[1:] == before[1:] and before[0] in {None, digest}:
-            return data, Source(source.root, source.path, size, mtime_ns, digest, source.encoded)
-        is_in_doubt = True
-    raise InputChangedError(
-        f"{path!r} changed while it was read, {_TRIES_OF_UNSTABLE_INPUT} times. "
-        "Let whoever writes it finish, or write under another name and rename; then run again."
-    )
-
-
-def _read_published(read: Callable[[str], Any], path: str, source: Source) -> tuple[Any, Source]:
-    """Data of a published file, which must equal its entry, and its source as it is now."""
-    try:
-        state = system.stat(path)
-    except FileNotFoundError as error:
-        what = f"{path!r} is in a manifest, but no longer there: somebody removed it, or its task has run since."
-        raise InputChangedError(f"{what} {_MEND}") from error
-    data = resolved(read(path))
-    if state.st_size != source.size or local.digest_of(path)[0] != source.digest:
-        what = f"{path!r} no longer equals its manifest: somebody changed it, or its task has run since."
-        raise InputChangedError(f"{what} {_MEND}")
-    seen = Source(source.root, source.path, state.st_size, state.st_mtime_ns, source.digest, source.encoded)
-    return data, seen
-
-
-def _digest_of_raw(path: str) -> tuple[str, int, int]:
-    try:
-        return _digest_and_state(path)
-    except FileNotFoundError:
-        if not local.exists(path):
-            raise _Gone from None
-        raise
-
-
-def _digest_and_state(path: str) -> tuple[str, int, int]:
-    digest, state = local.digest_of(path)
-    return digest, state.st_size, state.st_mtime_ns
-
-
-def _with_digest(source: Source, path: str) -> Source:
-    """The source of a failed item with a digest, so that the next plan can see whether the file was mended."""
-    if source.digest is not None:
-        return source
-    try:
-        digest, size, mtime_ns = _digest_and_state(path)
-    except OSError:
-        return source
-    return Source(source.root, source.path, size, mtime_ns, digest, source.encoded)
 
 
 def _why(message: str) -> Failure | None:

@@ -26,9 +26,9 @@ from luisy_dir.formats import Format, format_of_path
 from luisy_dir.item import Item, list_files, scan
 from luisy_dir.keys import without_collisions
 from luisy_dir.manifest import Manifest, published_items, read_manifest
+from luisy_dir.reading import read_stable
 from luisy_dir.record import FOLDER, Record, has_pending, read_current
 from luisy_dir.staging import move_directory, withdraw
-from luisy_dir.step import read_stable
 from luisy_dir.storage import local
 from luisy_dir.transaction import DEFAULT_KEEP
 from luisy_dir.verification import Verification, verify
