@@ -12,10 +12,11 @@ import msgspec
 from luigi.local_target import LocalFileSystem
 from luigi.task import flatten
 
+from luisy_dir.code import of_function
 from luisy_dir.differences import Differences, of_folder, of_published
 from luisy_dir.entry import Entry
 from luisy_dir.errors import DefinitionError, KeyCollisionError
-from luisy_dir.fingerprint import fingerprint_of, is_opaque, of_function, state_sum
+from luisy_dir.fingerprint import fingerprint_of, is_opaque, state_sum
 from luisy_dir.formats import Format
 from luisy_dir.item import RACY_NS, Item, Source, list_files
 from luisy_dir.keys import join, without_collisions

@@ -20,6 +20,7 @@ FLOORS = {
     "formats": 1,
     "output": 1,
     "fingerprint": 1,
+    "code": 1,
     "engines": 1,
     "storage.local": 1,
     "storage.probe": 2,

@@ -22,12 +22,13 @@ from luigi.task import MixinNaiveBulkComplete
 from luigi.worker import TaskProcess
 
 from luisy_dir import invocation, settings
+from luisy_dir.code import of_function
 from luisy_dir.engines import ENGINES, open_engine, start_workers
 from luisy_dir.engines.event_loop import is_async
 from luisy_dir.engines.processes import end_with_parent
 from luisy_dir.entry import Entry
 from luisy_dir.errors import BusyError, DefinitionError, GenerationError, ManifestError, MissingInputError
-from luisy_dir.fingerprint import fingerprint_of, is_opaque, of_function, state_sum
+from luisy_dir.fingerprint import fingerprint_of, is_opaque, state_sum
 from luisy_dir.formats import Format, check_library
 from luisy_dir.inputs import Inputs, of_format
 from luisy_dir.item import Item

@@ -7,9 +7,9 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol
 
+from luisy_dir.code import of_byte_code
 from luisy_dir.engines.event_loop import resolved
 from luisy_dir.errors import DefinitionError
-from luisy_dir.fingerprint import of_byte_code
 from luisy_dir.item import Item
 
 

@@ -1,0 +1,221 @@
+"""The reach of a definition: all definitions and constants that it refers to, and what these refer to in turn."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import EnumMeta
+from typing import Any
+
+import xxhash
+
+from luisy_dir.code.belonging import Project, is_a, name_of, spelled
+from luisy_dir.code.memory import Place, Seen, Thing
+from luisy_dir.code.resolution import Resolver, Scope, is_parameter
+from luisy_dir.code.sources import Source, function_behind, source_of_class, source_of_function, source_of_module
+from luisy_dir.code.values import BUILTIN, Description, Ref, opaque_in
+
+_NUMBERS = (bool, int, float, complex, type(None))
+_STORAGE = (types.GetSetDescriptorType, types.MemberDescriptorType)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One definition or constant that counts.
+
+    Attributes
+    ----------
+    digest
+        Of this definition alone: its syntax tree, defaults, closed-over values, and the names that it refers to. Of a
+        constant: its value.
+    text
+        As it stands in the file; of a number, a truth value and None for example ``LIMIT = 3``. Empty for any other
+        constant, which may be a secret, and for what is longer than 4,000 characters or not to be had.
+    """
+
+    digest: str
+    text: str
+
+
+class Reach:
+    """Follows names from one description to all that they reach.
+
+    Parameters
+    ----------
+    project
+        What is looked into.
+
+    Attributes
+    ----------
+    units
+        What was reached, by name, in the order in which it was found.
+    opaque
+        Names of what could not be looked into.
+    seen
+        What was found where.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self.units: dict[str, Unit] = {}
+        self.opaque: list[str] = []
+        self.seen = Seen()
+        self._project = project
+        self._resolver = Resolver(project, self.seen, self._describe_at)
+        self._found: list[Ref] = []
+        self._numbers: dict[Ref, int] = {}
+        self._constants: set[tuple[int, str]] = set()
+
+    def digest_of(self, description: Description) -> str:
+        """Digest of a description and of all that it reaches.
+
+        Definitions refer to each other by number, in the order in which they are found: it does not matter in which
+        module they lie, and they may refer to each other in circles.
+        """
+        total = xxhash.xxh3_128(self._flat(description).encode())
+        for ref in self._found:  # grows
+            total.update(f"\n{self._flat(self._part(ref))}".encode())
+        return total.hexdigest()
+
+    def describe(self, value: Any, label: str, owner: type | None = None) -> Description:
+        """What a value is; ``label`` says which, where it cannot be looked into."""
+        description = self.seen.describe(Thing(value, self._project, owner))
+        if opaque_in(description) and label not in self.opaque:
+            self.opaque.append(label)
+        return description
+
+    def _flat(self, description: Description) -> str:
+        return json.dumps(description, default=self._number)
+
+    def _number(self, ref: Ref) -> list[int]:
+        if ref not in self._numbers:
+            self._numbers[ref] = len(self._found)
+            self._found.append(ref)
+        return [self._numbers[ref]]
+
+    # -- definitions
+
+    def _part(self, ref: Ref) -> Description:
+        if isinstance(ref.target, types.FunctionType):
+            return self._function(ref.target, ref.owner)
+        return self._module(ref.target) if isinstance(ref.target, types.ModuleType) else self._class(ref.target)
+
+    def _function(self, function: types.FunctionType, owner: type | None) -> Description:
+        code, source = function.__code__, source_of_function(function)
+        unit = self._new_unit(name_of(function))
+        cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=False))
+        scope = Scope(unit, function.__globals__, cells, owner, code.co_qualname.rpartition(".")[0], source.is_guess)
+        own = [(name, self._inside(Place(function, name), unit, owner)) for name in ("__defaults__", "__kwdefaults__")]
+        if "__wrapped__" in vars(function):
+            own.append(("__wrapped__", self._inside(Place(function, "__wrapped__"), unit, owner)))
+        return self._settled(scope, source, own)
+
+    def _class(self, cls: type) -> Description:
+        source = source_of_class(cls)
+        unit = self._new_unit(name_of(cls))
+        methods = [function for function in map(function_behind, vars(cls).values()) if function is not None]
+        methods = [function for function in methods if self._project.has(function)]
+        cells = {
+            name: cell
+            for function in methods
+            for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False)
+        }
+        namespace = next(
+            (function.__globals__ for function in methods), vars(sys.modules.get(cls.__module__, types.ModuleType("")))
+        )
+        own = [("bases", self.describe(cls.__bases__, unit)), ("metaclass", self.describe(type(cls), unit))]
+        own += self._attributes(cls, source, unit)
+        return self._settled(Scope(unit, namespace, cells), source or Source("vars", ()), own)
+
+    def _attributes(self, cls: type, source: Source | None, unit: str) -> Iterator[tuple[str, Description]]:
+        """Of a class, what its source does not say, or not as it is now."""
+        if isinstance(cls, EnumMeta):
+            members: Mapping[str, Any] = cls.__members__
+            yield from ((name, self.describe(member.value, f"{unit}.{name}")) for name, member in members.items())
+            return
+        for name, value in sorted(vars(cls).items()):
+            function = function_behind(value)
+            if _is_of_python(name, value) or is_parameter(value):
+                continue
+            if function is not None:
+                is_said = source is not None and source.contains(source_of_function(function))
+                if is_said or (function.__code__.co_filename.startswith("<") and name.startswith("__")):
+                    continue
+            yield name, self._inside(Place(cls, name), unit, None)
+
+    def _module(self, module: types.ModuleType) -> Description:
+        source = source_of_module(module)
+        unit = self._new_unit(spelled(module.__name__))
+        scope = Scope(unit, vars(module), {})
+        if source is not None:
+            return self._settled(scope, source, [])
+        names = [name for name in sorted(vars(module)) if not name.startswith("__")]
+        return self._settled(
+            scope, Source("vars", ()), [(name, self._inside(Place(vars(module), name), unit, None)) for name in names]
+        )
+
+    def _settled(self, scope: Scope, source: Source, own: list[tuple[str, Description]]) -> Description:
+        """All that a definition says and refers to; its unit is what of that does not lie elsewhere."""
+        names = [(f"{name.kind} {'.'.join(name.chain)}", self._resolver.resolve(name, scope)) for name in source.names]
+        found: list[Description] = [*own, *((label, value) for label, value in names if value is not None)]
+        part: Description = (source.spelling, *found)
+        self.units[scope.unit] = Unit(_digest(json.dumps(_alone(part), default=str)), source.text)
+        return part
+
+    # -- values
+
+    def _inside(self, place: Place, unit: str, owner: type | None) -> Description:
+        """A value that belongs to a definition."""
+        return self.describe(self.seen.look(place), f"{unit}.{place.name}", owner)
+
+    def _describe_at(self, place: Place, value: Any, unit: str, owner: type | None) -> Description:
+        """What was found in a place: a constant is a unit of its own, unless it is closed over."""
+        if isinstance(place.holder, types.CellType):
+            return self.describe(value, f"{unit}.{place.name}", owner)
+        label = _label_of(place)
+        description = self.describe(value, label, owner)
+        if isinstance(description, Ref) or function_behind(value) is not None or str(description).startswith(BUILTIN):
+            return description
+        if place.key not in self._constants:
+            self._constants.add(place.key)
+            text = f"{place.name} = {value!r}" if type(value) in _NUMBERS else ""
+            self.units[self._new_unit(label)] = Unit(_digest(json.dumps(_alone(description))), text)
+        return ("constant", description)
+
+    def _new_unit(self, name: str) -> str:
+        """Reserve a name; a second definition of the same name is numbered."""
+        number, unit = 1, name
+        while unit in self.units:
+            number += 1
+            unit = f"{name}#{number}"
+        self.units[unit] = Unit("", "")
+        return unit
+
+
+def _alone(description: Description) -> Description:
+    """A description without what it refers to."""
+    if isinstance(description, tuple):
+        return "constant" if description[:1] == ("constant",) else tuple(map(_alone, description))
+    return "definition" if isinstance(description, Ref) else description
+
+
+def _digest(text: str) -> str:
+    return xxhash.xxh3_128_hexdigest(text.encode())
+
+
+def _label_of(place: Place) -> str:
+    holder = place.holder
+    if isinstance(holder, dict):
+        return f"{spelled(str(holder.get('__name__') or ''))}.{place.name}".lstrip(".")
+    if isinstance(holder, type):
+        holder = next(cls for cls in holder.__mro__ if place.name in vars(cls))
+    return f"{name_of(holder)}.{place.name}"
+
+
+def _is_of_python(name: str, value: object) -> bool:
+    """Whether an attribute of a class is there for Python's own use."""
+    if name.startswith("__") and name.endswith("__"):
+        return function_behind(value) is None
+    return name == "_abc_impl" or isinstance(value, _STORAGE) or is_a(value, "_collections", "_tuplegetter")
