@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import IO, Any, ClassVar, TypeVar, overload
 
 import luigi
@@ -379,7 +379,9 @@ def _check_file_task(cls: object, decorator: str, target: type[LocalTarget]) -> 
     _check_class(cls, Task, decorator)
 
 
-def directory_output(format: FormatLike, *, suffix: str | None = None, **settings: Any) -> Callable[[T], T]:
+def directory_output(
+    format: FormatLike, *, suffix: str | None = None, depends_on: Collection[str] = (), **settings: Any
+) -> Callable[[T], T]:
     """Say how a DirectoryTask writes its results.
 
     Parameters
@@ -388,6 +390,8 @@ def directory_output(format: FormatLike, *, suffix: str | None = None, **setting
         A suffix such as ``".npy"``, a :class:`~luisy_dir.Format`, or a pair ``(read, write)``.
     suffix
         For a pair: what is added to a key to get the path of its file.
+    depends_on
+        Names of installed packages whose version counts as part of the code, such as ``("scikit-image",)``.
     **settings
         Settings for this task, such as ``engine="threads"``.
 
@@ -410,6 +414,8 @@ def directory_output(format: FormatLike, *, suffix: str | None = None, **setting
     def decorate(cls: T) -> T:
         _check_class(cls, DirectoryTask, "directory_output")
         cls.format = chosen
+        if depends_on:
+            cls.depends_on = depends_on
         for name, value in settings.items():
             setattr(cls, name, value)
         return cls
@@ -466,6 +472,7 @@ def directory_task(
     params: dict[str, luigi.Parameter[Any]] | None = None,
     setup: Callable[[], Any] | None = None,
     version: str = "",
+    depends_on: Collection[str] = (),
     **settings: Any,
 ) -> Callable[[Callable[..., Any]], type[FunctionTask]]:
     """Make a DirectoryTask of one function; stands directly above it, below ``requires`` and the layer.
@@ -484,7 +491,9 @@ def directory_task(
     setup
         Called once in each worker.
     version
-        Counts as part of the code: change it, and every item is stale.
+        Counts as part of the code: change it, and every item is stale, whatever ``on_code_change`` says.
+    depends_on
+        Names of installed packages whose version counts as part of the code, such as ``("scikit-image",)``.
     **settings
         Settings for this task, such as ``engine="threads"`` or ``max_errors=0.01``.
 
@@ -516,6 +525,7 @@ def directory_task(
             "setup_function": None if setup is None else staticmethod(setup),
             "format": chosen,
             "version": version,
+            "depends_on": depends_on,
             **settings,
             **(params or {}),
         }

@@ -252,6 +252,7 @@ def _facts_of(record: Record, *, is_pinned: bool) -> Facts:
         inputs=record.inputs,
         raw_roots=(),
         is_pinned=is_pinned,
+        code={} if record.code is msgspec.UNSET else record.code,
     )
 
 

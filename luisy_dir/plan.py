@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from luisy_dir.entry import Entry
-from luisy_dir.item import RACY_NS, Item, Source
+from luisy_dir.item import RACY_NS, Item, Source, printable
 from luisy_dir.keys import side_by_side
 
 _EXAMPLES = 3
@@ -96,6 +96,42 @@ class Keys:
         return iter(sorted(self._load()))
 
 
+_SUBJECTS = {"code": "{}", "packages": "{}", "parameters": "the parameter {}", "targets": "what {} has made"}
+
+
+@dataclass(frozen=True)
+class Change:
+    r"""One thing beside the inputs that is not as it was when the items were made.
+
+    Parameters
+    ----------
+    kind
+        ``code``, or another part of the fingerprint: ``version``, ``packages``, ``parameters``, ``seed``, ``targets`` …
+    name
+        Which of that kind: a function, a constant, a package; empty where there is but one.
+    how
+        ``changed``, ``added``, ``removed``, or what it was and is.
+    diff
+        Lines of source that differ, each with its sign, as in a patch; empty where they are not known.
+
+    Examples
+    --------
+    >>> print(Change("code", "pipeline.scale", "changed", "-    return 2 * x\n+    return 3 * x"))
+    pipeline.scale was changed:
+      -    return 2 * x
+      +    return 3 * x
+    """
+
+    kind: str
+    name: str
+    how: str
+    diff: str = ""
+
+    def __str__(self) -> str:
+        told = printable(f"{_SUBJECTS.get(self.kind, self.kind).format(self.name)} was {self.how}")
+        return "\n  ".join([f"{told}:", *map(printable, self.diff.split("\n"))]) if self.diff else told
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a run would do, item by item, and why; it runs nothing.
@@ -119,6 +155,10 @@ class Plan:
     finished
         Keys of the items to be processed that an interrupted run has finished, or one that is under way: they are taken
         over, and not processed again.
+    because
+        What has changed since the items were made, where that makes all of them stale, or would.
+    keeps_earlier_code
+        It would, but ``on_code_change`` says that items which were made by earlier code are kept.
 
     Examples
     --------
@@ -135,6 +175,8 @@ class Plan:
     is_pinned: bool = False
     start: datetime = field(default_factory=lambda: datetime.now(UTC), repr=False)
     finished: frozenset[str] = field(default=frozenset(), repr=False)
+    because: tuple[Change, ...] = field(default=(), repr=False)
+    keeps_earlier_code: bool = False
 
     @property
     def rows(self) -> list[PlanRow]:
@@ -220,6 +262,7 @@ class Plan:
             if reason != Reason.UNCHANGED:
                 more = " …" if count > _EXAMPLES else ""
                 lines.append(f"  {reason}: {', '.join(map(repr, self.examples(reason)))}{more}")
+        lines += self._told_changes()
         if self.finished:
             lines.append(
                 f"  {len(self.finished)} of them were finished by a run that was interrupted, or is under way, and are "
@@ -230,6 +273,16 @@ class Plan:
         if self.is_pending:
             lines.append("  A run was ended while it published: the next one finishes that first.")
         return "\n".join(lines)
+
+    def _told_changes(self) -> Iterator[str]:
+        if self.keeps_earlier_code:
+            yield "  Items that were made by earlier code are kept, as on_code_change says, although"
+        for change in self.because[:_EXAMPLES]:
+            first, *others = str(change).split("\n")
+            yield f"  {'   ' if self.keeps_earlier_code else 'because '}{first}"
+            yield from (f"    {line}" for line in others)
+        if len(self.because) > _EXAMPLES:
+            yield f"  and {len(self.because) - _EXAMPLES} other changes"
 
     def _told_time(self) -> str:
         time = timedelta(seconds=round(self.estimated_seconds or 0))

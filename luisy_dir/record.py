@@ -72,6 +72,21 @@ class EntriesFile(msgspec.Struct, frozen=True):
     lines: int
 
 
+class CodeUnit(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One definition or constant that a result was made with.
+
+    Parameters
+    ----------
+    digest
+        Of its syntax tree without comments, docstrings and annotations, or of its value.
+    text
+        Its source, or a number's value; empty where it is long, or may not be told.
+    """
+
+    digest: str
+    text: str = ""
+
+
 class Record(msgspec.Struct, frozen=True):
     """The small file that names a generation, its counts and digests.
 
@@ -103,6 +118,7 @@ class Record(msgspec.Struct, frozen=True):
     pinned: bool
     checksum: str
     resumed: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
+    code: dict[str, CodeUnit] | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def name(self) -> str:

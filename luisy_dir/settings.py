@@ -119,6 +119,14 @@ SETTINGS = {
             "or asks only whether the directory was published (exists)",
         ),
         Setting(
+            "on_code_change",
+            "rerun",
+            _choice("rerun", "warn", "ignore"),
+            "rerun, warn, ignore",
+            "whether items that were made by earlier code are made anew (rerun), or kept with a warning (warn) or "
+            "without a word (ignore)",
+        ),
+        Setting(
             "check_outputs",
             "stat",
             _choice("stat", "none", "deep"),
@@ -169,6 +177,7 @@ class luisy_dir(luigi.Config):  # noqa: N801 - Luigi makes the section and the f
     resume = luigi.Parameter(default="", description=SETTINGS["resume"].description)
     seed = luigi.Parameter(default="", description=SETTINGS["seed"].description)
     freshness = luigi.Parameter(default="", description=SETTINGS["freshness"].description)
+    on_code_change = luigi.Parameter(default="", description=SETTINGS["on_code_change"].description)
     check_outputs = luigi.Parameter(default="", description=SETTINGS["check_outputs"].description)
     max_deleted = luigi.Parameter(default="", description=SETTINGS["max_deleted"].description)
     keep_generations = luigi.Parameter(default="", description=SETTINGS["keep_generations"].description)

@@ -10,7 +10,7 @@ import os
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from operator import itemgetter
@@ -38,6 +38,7 @@ from luisy_dir.record import (
     CURRENT,
     FOLDER,
     FORMAT_VERSION,
+    CodeUnit,
     EntriesFile,
     InputState,
     Record,
@@ -86,6 +87,8 @@ class Facts:
         Names of the raw folders.
     is_pinned
         The generation stays complete, whatever becomes of its inputs.
+    code
+        Each definition and constant that the items are made with, by name.
     """
 
     task: str
@@ -98,6 +101,7 @@ class Facts:
     inputs: Mapping[str, InputState]
     raw_roots: tuple[str, ...]
     is_pinned: bool = False
+    code: Mapping[str, CodeUnit] = field(default_factory=dict)
 
 
 class Transaction:
@@ -649,6 +653,7 @@ class Transaction:
             pinned=facts.is_pinned,
             checksum="",
             resumed=dict(self._taken_over) or msgspec.UNSET,
+            code=dict(facts.code) or msgspec.UNSET,
         )
         return record.with_checksum()
 

@@ -42,6 +42,7 @@ FLOORS = {
     "step": 4,
     "report": 4,
     "verification": 4,
+    "staleness": 4,
     "transaction": 5,
     "runner": 6,
     "generations": 6,

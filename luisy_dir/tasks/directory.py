@@ -8,7 +8,7 @@ import logging
 import multiprocessing
 import os
 import time
-from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import nullcontext
 from contextvars import ContextVar
@@ -22,7 +22,7 @@ from luigi.task import MixinNaiveBulkComplete
 from luigi.worker import TaskProcess
 
 from luisy_dir import invocation, settings
-from luisy_dir.code import of_function
+from luisy_dir.code import Code, code_of, frozen
 from luisy_dir.engines import ENGINES, open_engine, start_workers
 from luisy_dir.engines.event_loop import is_async
 from luisy_dir.engines.processes import end_with_parent
@@ -30,13 +30,13 @@ from luisy_dir.entry import Entry
 from luisy_dir.errors import BusyError, DefinitionError, GenerationError, ManifestError, MissingInputError
 from luisy_dir.fingerprint import fingerprint_of, is_opaque, state_sum
 from luisy_dir.formats import Format, check_library
-from luisy_dir.inputs import Inputs, of_format
-from luisy_dir.item import Item
+from luisy_dir.inputs import Inputs, codes_of_format, of_format
+from luisy_dir.item import Item, printable
 from luisy_dir.journal import Origin
 from luisy_dir.keys import check_output_paths
 from luisy_dir.manifest import Manifest, published_below, read_manifest
 from luisy_dir.place import check_place
-from luisy_dir.plan import Plan, Reason
+from luisy_dir.plan import Plan
 from luisy_dir.planning import Looks, check_deletions, first_plan, next_plan, vouched_for
 from luisy_dir.policy import Policy
 from luisy_dir.progress import Progress
@@ -47,6 +47,7 @@ from luisy_dir.runner import run
 from luisy_dir.scheduler_page import SchedulerPage
 from luisy_dir.space import Space
 from luisy_dir.staging import staging_of
+from luisy_dir.staleness import Ingredients, told_units, versions_of, without_code
 from luisy_dir.step import Step
 from luisy_dir.storage import local
 from luisy_dir.targets.directory import DirectoryTarget, RawDirectoryTarget
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("luigi-interface.luisy_dir")
 
 _answers: ContextVar[dict[Hashable, bool] | None] = ContextVar("answers", default=None)
-_told_opaque: set[str] = set()
+_told: set[str] = set()
 _ADVICE_ON_EMPTY = "Is the path right, and is the disk mounted? Set on_empty = allow if this is meant."
 
 
@@ -74,7 +75,9 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
     Attributes
     ----------
     version : str
-        Counts as part of the code: change it, and every item is stale.
+        Counts as part of the code: change it, and every item is stale, whatever ``on_code_change`` says.
+    depends_on : tuple of str
+        Names of installed packages whose version counts as part of the code, such as ``("scikit-image",)``.
 
     Examples
     --------
@@ -92,6 +95,7 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
     process: ClassVar[Any]  # what a subclass does with one item: process(self, data, …) -> result
     format: ClassVar[Format | None] = None
     version: ClassVar[str] = ""
+    depends_on: ClassVar[Collection[str]] = ()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -161,7 +165,8 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
     def _is_fresh(self, manifest: Manifest) -> bool:
         """Whether a generation equals its inputs, code and parameters, and its outputs are as they were written."""
         record, inputs = manifest.record, self._inputs()
-        if record.fingerprint != fingerprint_of(self._parts(inputs)):
+        ingredients = self._ingredients(inputs)
+        if ingredients.reason_for(record) is not None and not self._keeps_earlier_code(ingredients, record):
             return False
         if not inputs.recorded_states_equal(record.inputs):
             return self._equals_inputs(manifest, inputs)
@@ -229,7 +234,7 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         self._check_required()
         check_signature(self, inputs.names, is_named=inputs.is_named)
         if manifest is None:
-            facts = self._facts(inputs)
+            facts = self._facts(inputs, self._ingredients(inputs))
             with open_engine(facts.engine, facts.workers) as executor:
                 start_workers(executor, facts.workers)  # they load what they need while the folder is scanned
                 self._publish(self._plan_first_build(inputs), inputs, facts, publication, executor)
@@ -242,7 +247,10 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
             return
         self._check_not_empty(plan, inputs)
         check_deletions(plan, inputs, manifest, settings.resolve("max_deleted", self))
-        facts = self._facts(inputs)
+        ingredients = self._ingredients(inputs)
+        if plan.keeps_earlier_code:
+            ingredients = ingredients.with_earlier_code(manifest.record)
+        facts = self._facts(inputs, ingredients)
         workers = min(facts.workers, sum(1 for _ in plan.todo))
         with open_engine(facts.engine, workers) if workers else nullcontext() as executor:
             self._publish(plan, inputs, facts, publication, executor)
@@ -334,8 +342,9 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         return {
             "parameters": self._digests_of_parameters(),
             "version": str(self.version),
+            "packages": versions_of(self.depends_on),
             "seed": settings.resolve("seed", self),
-            "process": self._code(),
+            "process": {name: code.digest for name, code in self._codes().items()},
             "write": of_format(self._format, "write"),
             "names": list(inputs.names),
             "is_named": inputs.is_named,
@@ -360,9 +369,31 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         check_same_code(type(self).__name__, byte_codes, self._functions())
         return prepare(self, names)
 
-    def _code(self) -> dict[str, str]:
-        """Fingerprints of the user's own functions."""
-        return {name: of_function(function) for name, function in self._functions().items()}
+    def _codes(self) -> dict[str, Code]:
+        """What the user's own functions are and reach, by name."""
+        return {name: code_of(function, owner=type(self)) for name, function in self._functions().items()}
+
+    def _ingredients(self, inputs: Inputs) -> Ingredients:
+        codes = [*self._codes().values(), *inputs.codes(), *codes_of_format(self._format, "write")]
+        return Ingredients(self._parts(inputs), told_units(codes))
+
+    def _keeps_earlier_code(self, ingredients: Ingredients, record: Record) -> bool:
+        """Whether nothing but code is other than it was, and items that earlier code has made are to be kept."""
+        wanted = settings.resolve("on_code_change", self)
+        is_kept = wanted != "rerun" and ingredients.differs_in_code_alone(record)
+        if is_kept and wanted == "warn":
+            self._tell_earlier_code(ingredients, record)
+        return is_kept
+
+    def _tell_earlier_code(self, ingredients: Ingredients, record: Record) -> None:
+        """Say once of what code the items that are kept were made before it was changed."""
+        changes = [f"{change.name} was {change.how}" for change in ingredients.changes_since(record)]
+        told = f"{self}: {printable(', '.join(changes))}"
+        if told not in _told:
+            _told.add(told)
+            logger.warning(
+                "%s, and what was made before is kept. --luisy-dir-on-code-change rerun makes it anew.", told
+            )
 
     def _check_place(self, inputs: Inputs) -> None:
         """Raise where a run could not come to a good end."""
@@ -420,10 +451,15 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         return found or (self._plan_update(manifest, inputs), inputs)
 
     def _plan_update(self, manifest: Manifest, inputs: Inputs) -> Plan:
-        stale = self._why_stale(manifest, inputs)
-        return next_plan(
-            manifest, inputs, self.output(), stale=stale, looks=self._looks(manifest), workers=self._workers()
+        ingredients, record = self._ingredients(inputs), manifest.record
+        stale = ingredients.reason_for(record)
+        is_kept = stale is not None and self._keeps_earlier_code(ingredients, record)
+        looks, workers = self._looks(manifest), self._workers()
+        plan = next_plan(
+            manifest, inputs, self.output(), stale=None if is_kept else stale, looks=looks, workers=workers
         )
+        because = () if stale is None else ingredients.changes_since(record)
+        return replace(plan, because=because, keeps_earlier_code=is_kept)
 
     def _workers(self) -> int:
         return 1 if settings.resolve("engine", self) == "serial" else int(settings.resolve("workers", self))
@@ -431,15 +467,6 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
     def _check_not_empty(self, plan: Plan, inputs: Inputs) -> None:
         if not plan.item_count and settings.resolve("on_empty", self) == "error":
             raise MissingInputError(f"{self} has no items: there are none in {inputs}. {_ADVICE_ON_EMPTY}")
-
-    def _why_stale(self, manifest: Manifest, inputs: Inputs) -> Reason | None:
-        now, then = self._parts(inputs), manifest.record.parts
-        if fingerprint_of(now) == manifest.record.fingerprint:
-            return None
-        different = {name for name in now.keys() | then.keys() if now.get(name) != then.get(name)}
-        if different <= {"targets"}:
-            return Reason.CHANGED
-        return Reason.PARAMS if different <= {"parameters", "seed"} else Reason.CODE
 
     def _plan_first_build(self, inputs: Inputs) -> Plan:
         plan = first_plan(inputs, workers=self._workers())
@@ -452,12 +479,13 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
     ) -> None:
         durability = settings.resolve("durability", self)
         begin = partial(self._begin, inputs.names if inputs.is_named else None, byte_codes_of(self._functions()))
-        resumption = self._resumption(facts.parts)
+        resumption = self._resumption(self._parts(inputs))
         seed, is_synced = facts.parts["seed"], durability == "item"
         step = Step(inputs.roots(), begin, self._format, seed, sync=is_synced, origin=resumption.origin)
         news = partial(self.trigger_event, luigi.Event.PROGRESS, self)
         progress = Progress(str(self), sum(1 for _ in plan.todo), news)
         with (
+            frozen(),
             publication.transaction(resumption, durability=durability, start=plan.start) as transaction,
             SchedulerPage(self, lambda: (progress.percentage, progress.line()), partial(self._tracking_url, executor)),
             progress,
@@ -487,7 +515,8 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
 
     def _resumption(self, parts: Mapping[str, Any]) -> Resumption:
         """What may be taken over of an interrupted run."""
-        origin = Origin(fingerprint_of(parts), fingerprint_of(_without_code(parts)))
+        beside_code = {name: part for name, part in without_code(parts).items() if name != "version"}
+        origin = Origin(fingerprint_of(parts), fingerprint_of(beside_code))
         return Resumption(origin, settings.resolve("resume", self))
 
     def _resume(self, transaction: Transaction, plan: Plan, progress: Progress) -> None:
@@ -529,8 +558,8 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
                 "awaits. Choose engine='async', or write a plain function."
             )
 
-    def _facts(self, inputs: Inputs) -> Facts:
-        parts = self._parts(inputs)
+    def _facts(self, inputs: Inputs, ingredients: Ingredients) -> Facts:
+        parts = dict(ingredients.parts)
         engine = settings.resolve("engine", self)
         self._check_engine(engine, inputs)
         self._tell_opaque(parts)
@@ -544,14 +573,15 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
             workers=self._workers(),
             inputs=inputs.recorded_states(),
             raw_roots=tuple(inputs.raw),
+            code=ingredients.code,
         )
 
     def _tell_opaque(self, parts: dict[str, Any]) -> None:
         """Say once what could not be looked into: a change there makes nothing stale."""
         family = self.get_task_family()
         opaque = sorted(name for name in ("process", "read", "write", "targets") if is_opaque(parts[name]))
-        if opaque and family not in _told_opaque:
-            _told_opaque.add(family)
+        if opaque and family not in _told:
+            _told.add(family)
             logger.warning(
                 "%s: what cannot be looked into, such as an open file, is used by %s. Changes there go unnoticed: "
                 "change `version` with them.",
@@ -566,12 +596,6 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
                 f"The reader skipped every file in {inputs}, so {self} has no items. Does it look for the right "
                 f"suffix? {_ADVICE_ON_EMPTY}"
             )
-
-
-def _without_code(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes a result stale beside code; of the format, the suffix."""
-    rest = {name: value for name, value in parts.items() if name not in {"process", "read", "version"}}
-    return rest | {"write": rest["write"][0]}
 
 
 def _advice_on(task: luigi.Task) -> str:
