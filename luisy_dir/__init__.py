@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         TupleParameter,
     )
 
+    from luisy_dir import checks
     from luisy_dir.decorators import (
         auto_filename,
         csv_output,
@@ -70,6 +71,7 @@ __all__ = [
     "TupleParameter",
     "WrapperTask",
     "auto_filename",
+    "checks",
     "csv_output",
     "directory_output",
     "directory_task",
@@ -124,6 +126,8 @@ def __getattr__(name: str) -> Any:
     """Import what is asked for when it is asked for: a worker that needs the core alone loads no luigi."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "checks":
+        return importlib.import_module(f"{__name__}.{name}")
     module = "luigi" if name in _OF_LUIGI else f"{__name__}.{_MODULES.get(name, 'decorators')}"
     value = getattr(importlib.import_module(module), name)
     globals()[name] = value

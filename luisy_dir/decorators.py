@@ -11,6 +11,7 @@ from typing import IO, Any, ClassVar, TypeVar, overload
 import luigi
 import luigi.util
 
+from luisy_dir.checking import ChecksLike, InputChecksLike, checks_of, input_checks_of
 from luisy_dir.engines.event_loop import resolved
 from luisy_dir.errors import DefinitionError
 from luisy_dir.formats import Format, format_for
@@ -380,7 +381,13 @@ def _check_file_task(cls: object, decorator: str, target: type[LocalTarget]) -> 
 
 
 def directory_output(
-    format: FormatLike, *, suffix: str | None = None, depends_on: Collection[str] = (), **settings: Any
+    format: FormatLike,
+    *,
+    suffix: str | None = None,
+    check: ChecksLike = (),
+    check_input: InputChecksLike = (),
+    depends_on: Collection[str] = (),
+    **settings: Any,
 ) -> Callable[[T], T]:
     """Say how a DirectoryTask writes its results.
 
@@ -392,13 +399,18 @@ def directory_output(
         For a pair: what is added to a key to get the path of its file.
     depends_on
         Names of installed packages whose version counts as part of the code, such as ``("scikit-image",)``.
+    check
+        One check or several, called with the data of each output before it is written; see :mod:`luisy_dir.checks`. An
+        item fails where one returns False or a text that says why, or raises.
+    check_input
+        The same for what was read, before it is processed: of each required directory, or in a dictionary by name.
     **settings
         Settings for this task, such as ``engine="threads"``.
 
     Raises
     ------
     DefinitionError
-        The suffix or a setting is not known, or the class is no DirectoryTask.
+        The suffix or a setting is not known, a check cannot be called, or the class is no DirectoryTask.
 
     Examples
     --------
@@ -410,13 +422,14 @@ def directory_output(
     """
     chosen = _format(format, suffix)
     _check_settings(settings)
+    attributes = settings | _checks(check, check_input)
 
     def decorate(cls: T) -> T:
         _check_class(cls, DirectoryTask, "directory_output")
         cls.format = chosen
         if depends_on:
             cls.depends_on = depends_on
-        for name, value in settings.items():
+        for name, value in attributes.items():
             setattr(cls, name, value)
         return cls
 
@@ -473,6 +486,8 @@ def directory_task(
     setup: Callable[[], Any] | None = None,
     version: str = "",
     depends_on: Collection[str] = (),
+    check: ChecksLike = (),
+    check_input: InputChecksLike = (),
     **settings: Any,
 ) -> Callable[[Callable[..., Any]], type[FunctionTask]]:
     """Make a DirectoryTask of one function; stands directly above it, below ``requires`` and the layer.
@@ -494,6 +509,8 @@ def directory_task(
         Counts as part of the code: change it, and every item is stale, whatever ``on_code_change`` says.
     depends_on
         Names of installed packages whose version counts as part of the code, such as ``("scikit-image",)``.
+    check, check_input
+        What is asked of the data of each output and input; see :func:`directory_output`.
     **settings
         Settings for this task, such as ``engine="threads"`` or ``max_errors=0.01``.
 
@@ -514,6 +531,7 @@ def directory_task(
     """
     chosen = _format(format, suffix)
     _check_settings(settings)
+    checks = _checks(check, check_input)
 
     def decorate(function: Callable[..., Any]) -> type[FunctionTask]:
         _check_function(function, params or {})
@@ -527,6 +545,7 @@ def directory_task(
             "version": version,
             "depends_on": depends_on,
             **settings,
+            **checks,
             **(params or {}),
         }
         made: type[FunctionTask] = types.new_class(
@@ -573,6 +592,12 @@ def _format(format: FormatLike, suffix: str | None) -> Format:
             "suffix='.bin'), or give a Format with a suffix."
         )
     return chosen
+
+
+def _checks(check: ChecksLike, check_input: InputChecksLike) -> dict[str, Any]:
+    """The class attributes of the checks that were given."""
+    given = {"check": checks_of(check, "check"), "check_input": input_checks_of(check_input)}
+    return {name: checks for name, checks in given.items() if checks}
 
 
 def _check_settings(settings: dict[str, Any]) -> None:

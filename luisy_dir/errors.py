@@ -20,6 +20,7 @@
     ├── StorageError               the disk did not do what it was asked for
     └── RunError                   items or workers failed
         ├── ItemsFailedError           more items failed than ``max_errors`` allows
+        ├── CheckError                 a check of a task says that the data of an item is not as it should be
         ├── SetupError                 ``setup`` raised in a worker
         └── WorkerDiedError            a worker process ended without an answer
 
@@ -101,6 +102,10 @@ class RunError(LuisyDirError):
 
 class ItemsFailedError(RunError):
     """More items failed than ``max_errors`` allows; nothing was published."""
+
+
+class CheckError(RunError):
+    """A check of a task says that the data of an item is not as it should be; the item fails."""
 
 
 class SetupError(RunError):

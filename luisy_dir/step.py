@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
+from luisy_dir.checking import Checks
 from luisy_dir.engines.event_loop import Cancelled, NoEventLoopError, drained, has_event_loop, resolved
 from luisy_dir.engines.mapping import message_of, pack_error
 from luisy_dir.entry import Entry, Failure, OutputFile, Status, clean_meta, encode_entry
@@ -94,6 +95,8 @@ class Step:
         By suffix, for outputs that have one of their own; what is registered here must be known in workers too.
     origin
         What the entries are made with, for the run that may have to go on; None where none shall.
+    checks
+        What is asked of the data of inputs and outputs.
     """
 
     roots: tuple[Root, ...]
@@ -103,6 +106,7 @@ class Step:
     sync: bool = False
     formats: Mapping[str, Format] = field(default_factory=registered_formats)
     origin: Origin | None = None
+    checks: Checks = field(default_factory=Checks)
 
     def format_for(self, suffix: str) -> Format:
         """Format of an output with a suffix of its own."""
@@ -310,6 +314,7 @@ class _Attempt:
             missing = [root.name for root in self._step.roots if root.name not in there]
             raise _NotWritten("rejected", f"no item of this key in {', '.join(missing)}")
         data = self._read(item)
+        self._step.checks.check_inputs([source.root for source in item.sources], data)
         result = resolved(self._process(data, item))
         if result is None:
             raise _NotWritten("rejected", "process returned None")
@@ -353,6 +358,7 @@ class _Attempt:
         path = key + suffix
         if output.key is not None or suffix in _SUFFIXES_OF_LITTER:
             check_key(path)
+        self._step.checks.check_output(path, output.data)
         try:
             write = partial(format.write, output.data)
             is_small = _is_small(output.data)

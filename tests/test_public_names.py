@@ -29,6 +29,7 @@ NAMES = [
     "TupleParameter",
     "WrapperTask",
     "auto_filename",
+    "checks",
     "csv_output",
     "directory_output",
     "directory_task",
@@ -63,7 +64,7 @@ def test_the_public_names_are_these():
 def test_each_is_there_and_says_what_it_is(name):
     value = getattr(luisy_dir, name)
     assert value.__doc__
-    assert value.__name__ == name.replace("make_output_directory", "make_directory_output")
+    assert value.__name__.removeprefix("luisy_dir.") == name.replace("make_output_directory", "make_directory_output")
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error():

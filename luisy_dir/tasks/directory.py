@@ -22,6 +22,7 @@ from luigi.task import MixinNaiveBulkComplete
 from luigi.worker import TaskProcess
 
 from luisy_dir import invocation, settings
+from luisy_dir.checking import Checks, ChecksLike, InputChecksLike, by_directory, checks_of, input_checks_of
 from luisy_dir.code import Code, code_of, frozen
 from luisy_dir.engines import ENGINES, open_engine, start_workers
 from luisy_dir.engines.event_loop import is_async
@@ -78,6 +79,8 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         Counts as part of the code: change it, and every item is stale, whatever ``on_code_change`` says.
     depends_on : tuple of str
         Names of installed packages whose version counts as part of the code, such as ``("scikit-image",)``.
+    check, check_input : callable, list of callables, or for inputs a dictionary of those by name
+        What is asked of the data of each output and input; see :func:`luisy_dir.directory_output`.
 
     Examples
     --------
@@ -96,6 +99,8 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
     format: ClassVar[Format | None] = None
     version: ClassVar[str] = ""
     depends_on: ClassVar[Collection[str]] = ()
+    check: ClassVar[ChecksLike] = ()
+    check_input: ClassVar[InputChecksLike] = ()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -106,6 +111,8 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
             raise DefinitionError(
                 f"{name} has no format. Decorate it with directory_output('.npy'), or another suffix or Format."
             )
+        checks_of(type(self).check, f"check of {name}")
+        input_checks_of(type(self).check_input, f"check_input of {name}")
 
     # -- what a subclass may define -------------------------------------------------------------------------------
 
@@ -349,7 +356,14 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
             "names": list(inputs.names),
             "is_named": inputs.is_named,
             **inputs.parts(),
+            **self._checks(inputs).parts(),
         }
+
+    def _checks(self, inputs: Inputs) -> Checks:
+        """What is asked of the data of inputs and outputs."""
+        cls = type(self)  # a function that is looked up by the object would be a method
+        of_inputs = by_directory(input_checks_of(cls.check_input), inputs.names, cls.__name__)
+        return Checks(checks_of(cls.check, "check"), of_inputs)
 
     def _digests_of_parameters(self) -> dict[str, str]:
         """Private values too, which must not be read from a manifest: so all as digests."""
@@ -363,10 +377,10 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         return {name: method for name, method in methods.items() if method is not DirectoryTask.setup}
 
     def _begin(
-        self, names: tuple[str, ...] | None, byte_codes: Mapping[str, str | None]
+        self, names: tuple[str, ...] | None, byte_codes: Mapping[str, str | None], checks: Checks
     ) -> Callable[[list[Any], Item], Any]:
         """Prepare a worker; return what processes an item there."""
-        check_same_code(type(self).__name__, byte_codes, self._functions())
+        check_same_code(type(self).__name__, byte_codes, self._functions() | checks.functions)
         return prepare(self, names)
 
     def _codes(self) -> dict[str, Code]:
@@ -478,10 +492,12 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         self, plan: Plan, inputs: Inputs, facts: Facts, publication: Publication, executor: Executor | None
     ) -> None:
         durability = settings.resolve("durability", self)
-        begin = partial(self._begin, inputs.names if inputs.is_named else None, byte_codes_of(self._functions()))
+        checks = self._checks(inputs)
+        byte_codes = byte_codes_of(self._functions() | checks.functions)
+        begin = partial(self._begin, inputs.names if inputs.is_named else None, byte_codes, checks)
         resumption = self._resumption(self._parts(inputs))
         seed, is_synced = facts.parts["seed"], durability == "item"
-        step = Step(inputs.roots(), begin, self._format, seed, sync=is_synced, origin=resumption.origin)
+        step = Step(inputs.roots(), begin, self._format, seed, sync=is_synced, origin=resumption.origin, checks=checks)
         news = partial(self.trigger_event, luigi.Event.PROGRESS, self)
         progress = Progress(str(self), sum(1 for _ in plan.todo), news)
         with (
@@ -579,7 +595,7 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
     def _tell_opaque(self, parts: dict[str, Any]) -> None:
         """Say once what could not be looked into: a change there makes nothing stale."""
         family = self.get_task_family()
-        opaque = sorted(name for name in ("process", "read", "write", "targets") if is_opaque(parts[name]))
+        opaque = sorted(name for name in ("process", "read", "write", "targets", "check") if is_opaque(parts.get(name)))
         if opaque and family not in _told:
             _told.add(family)
             logger.warning(
