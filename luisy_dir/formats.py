@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 from luisy_dir.errors import DefinitionError, MissingExtraError
@@ -195,8 +196,11 @@ def write_hdf(data: pd.DataFrame, file: IO[bytes]) -> None:
     check_library(".hdf")
     # The file is made in memory, because HDF5 opens files by their names and we write to one that is open.
     with pd.HDFStore("in-memory.h5", "w", driver="H5FD_CORE", driver_core_backing_store=0) as store:
+        hdf = store.root._v_file  # noqa: SLF001 - PyTables names its own file so
+        for create in ("create_array", "create_carray", "create_earray", "create_vlarray"):
+            setattr(hdf, create, partial(getattr(hdf, create), track_times=False))  # which pandas does not pass on
         store.put(_HDF_KEY, data, track_times=False)
-        file.write(store.root._v_file.get_file_image())  # noqa: SLF001 - PyTables names its own file so
+        file.write(hdf.get_file_image())
 
 
 _HDF_KEY = "data"

@@ -409,6 +409,8 @@ def test_parquet_without_pyarrow_says_what_is_missing(tmp_path, monkeypatch, ver
         (".csv", pd.DataFrame({"a": [0.1]})),
         (".parquet", pd.DataFrame({"a": [0.1], "b": ["text"]})),
         (".feather", pd.DataFrame({"a": [0.1], "b": ["text"]})),
+        (".hdf", pd.DataFrame({"a": [0.1], "b": ["text"]})),
+        (".hdf", pd.DataFrame({"a": []}, index=pd.DatetimeIndex([]))),
         (".xlsx", pd.DataFrame({"a": [0.1], "b": ["text"]})),
         (".png", IMAGE),
         (".jpg", IMAGE),
@@ -421,7 +423,7 @@ def test_the_same_data_is_always_the_same_bytes(suffix, data):
     first, second = io.BytesIO(), io.BytesIO()
 
     format_for(suffix).write(data, first)
-    if suffix == ".xlsx":  # a library that likes to write the time of day
+    if suffix in {".hdf", ".xlsx"}:  # libraries that like to write the time of day
         time.sleep(2.1)
     format_for(suffix).write(data, second)
 
