@@ -9,10 +9,11 @@ from functools import partial
 from typing import Any, NoReturn
 
 from luisy_dir.checks import Check, kind_of
+from luisy_dir.code import of_function
 from luisy_dir.engines.event_loop import is_async
 from luisy_dir.engines.mapping import message_of
 from luisy_dir.errors import CheckError, DefinitionError, Reject
-from luisy_dir.fingerprint import is_opaque, of_function
+from luisy_dir.fingerprint import is_opaque
 
 ItemCheck = Callable[[Any], object]  # passes with None or True; fails with False, a text, or an exception
 ChecksLike = ItemCheck | Sequence[ItemCheck]

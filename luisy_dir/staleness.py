@@ -66,7 +66,7 @@ class Ingredients:
         for name in sorted(different - _CODE - {"write"}):
             changes += _changes_of_part(name, now.get(name), then.get(name))
         if then.get(EARLIER_CODE) and now.get(EARLIER_CODE) is None:
-            changes.append(Change("code", EARLIER_CODE, "some items were made with it, and kept"))
+            changes.append(Change("code", "the code of some items", "an earlier one"))
         return tuple(changes)
 
 
