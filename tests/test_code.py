@@ -12,8 +12,8 @@ import textwrap
 
 import numpy as np
 import pytest
-
 from code_changes import CHANGES
+
 from luisy_dir.code import of_function
 from luisy_dir.fingerprint import is_opaque
 
