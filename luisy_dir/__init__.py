@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from luisy_dir.formats import Format, register_format
     from luisy_dir.item import Item
     from luisy_dir.output import Output
-    from luisy_dir.settings import set_working_dir
+    from luisy_dir.settings import scratch, set_working_dir
     from luisy_dir.tasks import ConcatenationTask, DirectoryTask, ExternalTask, Task, WrapperTask
 
 __version__ = "0.1.0"
@@ -92,6 +92,7 @@ __all__ = [
     "raw",
     "register_format",
     "requires",
+    "scratch",
     "set_working_dir",
     "xlsx_output",
 ]
@@ -118,6 +119,7 @@ _MODULES = {
     "Task": "tasks",
     "WrapperTask": "tasks",
     "register_format": "formats",
+    "scratch": "settings",
     "set_working_dir": "settings",
 }
 

@@ -15,7 +15,7 @@ from luisy_dir.checking import ChecksLike, InputChecksLike, checks_of, input_che
 from luisy_dir.engines.event_loop import resolved
 from luisy_dir.errors import DefinitionError
 from luisy_dir.formats import Format, format_for
-from luisy_dir.settings import SETTINGS
+from luisy_dir.settings import OF_SELECTION, SETTINGS, told_not_of_task
 from luisy_dir.targets.file import (
     CSVTarget,
     FeatherTarget,
@@ -603,7 +603,11 @@ def _checks(check: ChecksLike, check_input: InputChecksLike) -> dict[str, Any]:
 def _check_settings(settings: dict[str, Any]) -> None:
     unknown = sorted(settings.keys() - SETTINGS.keys())
     if unknown:
-        raise DefinitionError(f"There is no setting {', '.join(unknown)}. There are: {', '.join(sorted(SETTINGS))}.")
+        there = ", ".join(sorted(SETTINGS.keys() - set(OF_SELECTION)))
+        raise DefinitionError(f"There is no setting {', '.join(unknown)}. There are: {there}.")
+    for name in OF_SELECTION:
+        if name in settings:
+            raise DefinitionError(told_not_of_task(name, "one task"))
 
 
 def _check_class(cls: object, wanted: type, decorator: str) -> None:

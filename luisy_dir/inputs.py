@@ -12,6 +12,7 @@ import msgspec
 from luigi.local_target import LocalFileSystem
 from luigi.task import flatten
 
+from luisy_dir import settings
 from luisy_dir.code import Code, code_of
 from luisy_dir.differences import Differences, of_folder, of_published
 from luisy_dir.entry import Entry
@@ -67,8 +68,15 @@ class Inputs:
         self.names = tuple(name for name in outputs if name in self.raw or name in self.published)
         self._listed: dict[str, list[tuple[str, int, int]]] = {}
         self._others = {name: target for name, target in outputs.items() if name not in self.names}
+        self._selection = settings.selection(task)
+        self._counted = ""
 
     def __str__(self) -> str:
+        return self.where + (f" ({self._selection.name})" if self.is_selected else "")
+
+    @property
+    def where(self) -> str:
+        """The directories, for messages."""
         return ", ".join(repr(target.path) for target in self._targets().values())
 
     def _targets(self) -> dict[str, RawDirectoryTarget | DirectoryTarget]:
@@ -99,16 +107,46 @@ class Inputs:
         """Directories and how their files are read, in the order of the arguments of ``process``."""
         return tuple(Root(name, target.path, target.read_file) for name, target in self._targets().items())
 
-    def items(self, manifest: Manifest | None = None) -> Iterator[Item]:
+    def items(self, manifest: Manifest | None = None, *, whole: bool = False) -> Iterator[Item]:
         """Items as they are now, joined by key, in key order.
 
         Parameters
         ----------
         manifest
             Of an earlier run of the task: saves asking the reader again which of several files of one key it skips.
+        whole
+            All items, whatever selection is made of them.
         """
         each = [self._items_of(name, _Skips(manifest, self._targets())) for name in self._targets()]
-        return each[0] if len(each) == 1 else join(each, self.folders, self._seed)
+        items = each[0] if len(each) == 1 else join(each, self.folders, self._seed)
+        return self._selected(items) if self.is_selected and not whole else items
+
+    @property
+    def is_selected(self) -> bool:
+        """Whether a selection is made of these inputs: not where all of them hold what was made of one."""
+        return not self._selection.is_all and len(self._of_selection) < len(self.names)
+
+    @cached_property
+    def _of_selection(self) -> frozenset[str]:
+        """Names of the directories that hold what was made of the selection, all of which is taken."""
+        return frozenset(name for name, target in self.published.items() if self._selection.has_made(target.path))
+
+    def _selected(self, items: Iterable[Item]) -> Iterator[Item]:
+        whole = list(items)
+        if self._of_selection:  # their keys need not be those of raw folders
+            taken = [item for item in whole if any(source.root in self._of_selection for source in item.sources)]
+        else:
+            taken = list(self._selection.select(whole, self.where))
+        self._counted = f"only {len(taken)} of {len(whole)} items, "
+        return iter(taken)
+
+    @property
+    def note(self) -> str:
+        """That a run takes a few items only, and where its result goes; empty where it takes all."""
+        if self._selection.is_all:
+            return ""
+        folder = self._selection.folder_in(settings.resolve("working_dir", self._task))
+        return f"{self._selection.name}: {self._counted}below {folder!r}, which is not the complete result"
 
     def _items_of(self, name: str, skips: _Skips) -> Iterator[Item]:
         if name in self.raw:
@@ -145,9 +183,9 @@ class Inputs:
         Returns
         -------
         list of str or None
-            None where other directories were read.
+            None where other directories were read, or a selection of their items.
         """
-        if not all(name in states for name in self.names):
+        if self.is_selected or not all(name in states for name in self.names):
             return None
         return [name for name in self.names if not self._is_as_it_was(name, states[name], start_ns)]
 
@@ -216,9 +254,10 @@ class Inputs:
                 yield from codes_of_format(target.format, "read")
 
     def parts(self) -> dict[str, Any]:
-        """What the fingerprint says of the inputs: how they are read, and what other targets hold."""
+        """What the fingerprint says of the inputs: how they are read, which are taken, and what other targets hold."""
         read = {name: _of_reader(target) for name, target in self._targets().items()}
-        return {"read": read, "targets": self._digests_of_others}
+        selection = {} if self._selection.is_all else {"selection": self._selection.name}
+        return {"read": read, "targets": self._digests_of_others} | selection
 
 
 class _Skips:

@@ -159,6 +159,8 @@ class Plan:
         What has changed since the items were made, where that makes all of them stale, or would.
     keeps_earlier_code
         It would, but ``on_code_change`` says that items which were made by earlier code are kept.
+    note
+        What is to be known beside: that only some items are taken, and that the result is not the complete one.
 
     Examples
     --------
@@ -177,6 +179,7 @@ class Plan:
     finished: frozenset[str] = field(default=frozenset(), repr=False)
     because: tuple[Change, ...] = field(default=(), repr=False)
     keeps_earlier_code: bool = False
+    note: str = ""
 
     @property
     def rows(self) -> list[PlanRow]:
@@ -272,6 +275,8 @@ class Plan:
             lines.append("  This generation is pinned: a run leaves it alone until it is released.")
         if self.is_pending:
             lines.append("  A run was ended while it published: the next one finishes that first.")
+        if self.note:
+            lines.append(f"  {self.note}")
         return "\n".join(lines)
 
     def _told_changes(self) -> Iterator[str]:

@@ -43,7 +43,7 @@ class Looks:
 def first_plan(inputs: Inputs, *, workers: int = 1) -> Plan:
     """Plan where nothing has been published yet."""
     start = datetime.now(UTC)
-    return replace(plan_first_build(inputs.items()), workers=workers, start=start)
+    return replace(plan_first_build(inputs.items()), workers=workers, start=start, note=inputs.note)
 
 
 def next_plan(
@@ -103,6 +103,7 @@ def next_plan(
         is_pending=is_pending,
         is_pinned=manifest.record.pinned,
         start=start,
+        note=inputs.note,
     )
 
 
@@ -152,8 +153,11 @@ def _newest_intact(directory: str) -> Manifest | None:
 def check_deletions(plan: Plan, inputs: Inputs, manifest: Manifest, max_deleted: float) -> None:
     """Raise TooManyDeletedError where so many raw files are gone that it may be a mistake.
 
-    What is gone from a published directory is not counted: its own task has been asked that question.
+    What is gone from a published directory is not counted: its own task has been asked that question. Neither is what
+    a selection no longer takes.
     """
+    if inputs.is_selected:  # its first items are others as soon as files come before them
+        return
     raw = {root for root, state in manifest.record.inputs.items() if state.kind == "raw"}
     gone, written = deletions(plan, raw), manifest.record.counts["written"]
     if gone > share_of(max_deleted, written):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from configparser import InterpolationError
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +15,10 @@ from luigi.cmdline_parser import CmdlineParser
 from luigi.configuration import LuigiTomlParser, get_config
 
 from luisy_dir.engines import ENGINES, usable_cpus
-from luisy_dir.errors import SettingError
+from luisy_dir.errors import DefinitionError, SettingError
 from luisy_dir.policy import Policy
 from luisy_dir.resumption import RESUME
+from luisy_dir.selection import Selection, keys_in, share_of_items
 from luisy_dir.transaction import DURABILITIES
 
 _SECTION = "luisy_dir"
@@ -36,6 +40,8 @@ class Setting:
         What is allowed, in words.
     description
         What it is for.
+    is_of_task
+        Whether a task may have a value of its own; else it is chosen for an invocation, or in a block of Python.
     """
 
     name: str
@@ -43,6 +49,7 @@ class Setting:
     parse: Callable[[str], Any]
     allowed: str
     description: str
+    is_of_task: bool = True
 
 
 def _choice(*values: str) -> Callable[[str], str]:
@@ -72,6 +79,10 @@ def _at_least(least: int) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def _optional(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    return lambda text: parse(text) if text else None
 
 
 def _max_errors(text: str) -> float:
@@ -162,8 +173,33 @@ SETTINGS = {
             "error, allow",
             "whether an input without a single item that is ours is an error",
         ),
+        Setting(
+            "limit",
+            "",
+            _optional(_at_least(1)),
+            "a number from 1",
+            "how many items of raw folders are taken, the first in key order; what is made of them goes to .scratch",
+            is_of_task=False,
+        ),
+        Setting(
+            "sample",
+            "",
+            _optional(share_of_items),
+            "a percentage such as 1%, or a fraction such as 0.01",
+            "which share of the items of raw folders is taken, by their keys; what is made of them goes to .scratch",
+            is_of_task=False,
+        ),
+        Setting(
+            "only",
+            "",
+            _optional(keys_in),
+            "keys separated by commas, or a JSON list of keys",
+            "which items of raw folders are taken; what is made of them goes to .scratch",
+            is_of_task=False,
+        ),
     )
 }
+OF_SELECTION = tuple(name for name, setting in SETTINGS.items() if not setting.is_of_task)
 
 
 class luisy_dir(luigi.Config):  # noqa: N801 - Luigi makes the section and the flags of the class's name
@@ -184,6 +220,9 @@ class luisy_dir(luigi.Config):  # noqa: N801 - Luigi makes the section and the f
     retry_failed = luigi.BoolParameter(default=False, description=SETTINGS["retry_failed"].description)
     on_no_space = luigi.Parameter(default="", description=SETTINGS["on_no_space"].description)
     on_empty = luigi.Parameter(default="", description=SETTINGS["on_empty"].description)
+    limit = luigi.Parameter(default="", description=SETTINGS["limit"].description)
+    sample = luigi.Parameter(default="", description=SETTINGS["sample"].description)
+    only = luigi.Parameter(default="", description=SETTINGS["only"].description)
 
 
 _set_in_python: dict[str, str] = {}
@@ -203,6 +242,90 @@ def set_working_dir(path: str | os.PathLike[str]) -> None:
     _set_in_python["working_dir"] = os.path.abspath(path)
 
 
+@contextlib.contextmanager
+def scratch(
+    *, limit: int | None = None, sample: float | str | None = None, only: str | Sequence[str] | None = None
+) -> Iterator[Selection]:
+    """Try a pipeline with a few items: in this block, results lie below ``<working_dir>/.scratch``.
+
+    Raw folders are read where they are. It holds for all threads of this process, and for its workers. The flags of a
+    command line are stronger.
+
+    Parameters
+    ----------
+    limit
+        Take so many items of raw folders, the first in key order.
+    sample
+        Take this share of them, such as ``0.01`` or ``"1%"``; the same ones each time, and among those of a larger one.
+    only
+        Take the items with these keys; a text as in the setting, or a list of keys.
+
+    Yields
+    ------
+    Selection
+        What is taken.
+
+    Raises
+    ------
+    SettingError
+        Nothing is chosen, or a value is not allowed.
+
+    Examples
+    --------
+    >>> import luisy_dir as luisy
+    >>> @luisy.interim
+    ... @luisy.directory_output(".npy")
+    ... class Halved(luisy.DirectoryTask):
+    ...     def process(self, image):
+    ...         return image / 2
+    >>> with luisy.scratch(limit=20):
+    ...     print(Halved().output().path.partition("/.scratch/")[2].partition("/")[0])
+    limit=20
+    """
+    keys = only if only is None or isinstance(only, str) else json.dumps([*only])
+    given = {"limit": limit, "sample": sample, "only": keys}
+    chosen = {name: str(value) for name, value in given.items() if value is not None}
+    if not (chosen and all(chosen.values())):
+        raise SettingError("scratch() chooses no items. Write scratch(limit=20), scratch(sample=0.01) or only=[…].")
+    for name, text in chosen.items():
+        _parsed(SETTINGS[name], text, "scratch()")
+    before = {name: _set_in_python.pop(name) for name in OF_SELECTION if name in _set_in_python}
+    _set_in_python.update(chosen)
+    try:
+        yield selection()
+    finally:
+        for name in OF_SELECTION:
+            _set_in_python.pop(name, None)
+        _set_in_python.update(before)
+
+
+def selection(task: object = None) -> Selection:
+    """Which items of raw folders are taken; of a task that is only read all of them, because they are there already."""
+    if getattr(task, "run", ...) is None:
+        return Selection()
+    return Selection(**{name: resolve(name) for name in OF_SELECTION})
+
+
+def check_class(cls: type) -> None:
+    """Raise DefinitionError where a task's class has a value for what is chosen for all tasks together.
+
+    A parameter or a method of that name is the user's own.
+    """
+    given = [name for name in OF_SELECTION if isinstance(getattr(cls, name, None), (str, int, float, list, tuple))]
+    if given:
+        raise DefinitionError(told_not_of_task(given[0], cls.__name__))
+
+
+def told_not_of_task(name: str, task: str) -> str:
+    """Why a setting cannot be one task's, and what is to be done."""
+    flag = name.replace("_", "-")
+    return (
+        f"{name!r} cannot be set for {task} alone: whoever requires it would take a few items for all. Give it for a "
+        f"whole run: luigi … --luisy-dir-{flag} VALUE, or `with luisy_dir.scratch({name}=…):` in Python; if it is no "
+        "setting but your own, give it another name."
+    )
+
+
 def resolve(name: str, task: object = None) -> Any:
     """Value of a setting for a task.
 
@@ -220,29 +343,46 @@ def resolve(name: str, task: object = None) -> Any:
     'commit'
     """
     setting = SETTINGS[name]
-    value, source = _found(setting, task)
+    return _parsed(setting, *_found(setting, task))
+
+
+def _parsed(setting: Setting, value: Any, source: str) -> Any:
     try:
         return setting.parse(str(value))
     except (ValueError, TypeError) as error:
-        raise SettingError(f"The setting {name!r} is {value!r}, from {source}. Allowed: {setting.allowed}.") from error
+        raise SettingError(
+            f"The setting {setting.name!r} is {value!r}, from {source}. Allowed: {setting.allowed}."
+        ) from error
 
 
 def _found(setting: Setting, task: object) -> tuple[Any, str]:
     flag = "--luisy-dir-" + setting.name.replace("_", "-")
-    config = get_config()
-    config_format = "toml" if isinstance(config, LuigiTomlParser) else "cfg"
+    config_format = "toml" if isinstance(get_config(), LuigiTomlParser) else "cfg"
     variable = "LUISY_DIR_" + setting.name.upper()
     candidates = (
         (_flag(setting.name), f"the flag {flag}"),
-        (_set_in_python.get(setting.name), f"set_{setting.name}()"),
+        (_set_in_python.get(setting.name), f"set_{setting.name}()" if setting.is_of_task else "scratch()"),
         (os.environ.get(variable), f"the environment variable {variable}"),
-        (getattr(task, setting.name, None), f"the class or decorator of {type(task).__name__}"),
-        (config.get(_SECTION, setting.name, None), f"[{_SECTION}] in luigi.{config_format}"),
+        (
+            getattr(task, setting.name, None) if setting.is_of_task else None,
+            f"the class or decorator of {type(task).__name__}",
+        ),
+        (_configured(setting.name), f"[{_SECTION}] in luigi.{config_format}"),
     )
     for value, source in candidates:
         if value is not None and value != "":
             return value, source
     return setting.default, "the default"
+
+
+def _configured(name: str) -> Any:
+    try:
+        return get_config().get(_SECTION, name, None)
+    except InterpolationError as error:
+        raise SettingError(
+            f"The setting {name!r} in [{_SECTION}] of luigi.cfg cannot be read: {error}. Write a percent sign twice, "
+            "as in 1%%."
+        ) from error
 
 
 def _flag(name: str) -> str | None:

@@ -51,7 +51,7 @@ class Ingredients:
             return None
         if different <= {"targets"}:
             return Reason.CHANGED
-        return Reason.PARAMS if different <= {"parameters", "seed"} else Reason.CODE
+        return Reason.PARAMS if different <= {"parameters", "seed", "selection"} else Reason.CODE
 
     def differs_in_code_alone(self, record: Record) -> bool:
         """Whether all that the generation was made with but code is as it is now."""
@@ -140,7 +140,7 @@ def _changes_of_part(name: str, now: Any, then: Any) -> Iterator[Change]:
         for key in sorted(_different(one, other)):
             yield Change(name, key, _told(one.get(key), other.get(key), is_secret=name != "packages"))
     else:
-        yield Change(name, "", _told(then, now, is_secret=name not in {"seed", "version"}))
+        yield Change(name, "", _told(then, now, is_secret=name not in {"seed", "selection", "version"}))
 
 
 def _told(then: Any, now: Any, *, is_secret: bool) -> str:

@@ -26,6 +26,7 @@ from luisy_dir.errors import (
     InputError,
     KeyCollisionError,
     LuisyDirError,
+    MissingInputError,
     Reject,
     SetupError,
     StorageError,
@@ -219,23 +220,7 @@ class StepInWorker:
         return error
 
     def _attempt(self, item: Item, worker: _Worker) -> tuple[Entry, bytes | None]:
-        started, begin = datetime.now(UTC), time.perf_counter()
-        attempt = _Attempt(self.step, f"{self.run}/{FILES}", worker.process)
-        verdict = attempt.run(item)
-        entry = Entry(
-            key=item.key,
-            sources=attempt.sources,
-            status=verdict.status,
-            outputs=tuple(attempt.outputs),
-            meta=attempt.meta,
-            error=verdict.error,
-            attempts=1,
-            seconds=round(time.perf_counter() - begin, 6),
-            started=started,
-            worker=worker.name,
-            seed=item.used_seed,
-        )
-        return entry, verdict.exception
+        return _Attempt(self.step, f"{self.run}/{FILES}", worker.process).entry(item, worker.name)
 
     def _worker(self) -> _Worker:
         if has_event_loop():  # all threads of the async engine are one worker
@@ -274,13 +259,39 @@ class _Verdict(NamedTuple):
 class _Attempt:
     """One try at one item: gathers sources, outputs and meta, and undoes its outputs where it fails."""
 
-    def __init__(self, step: Step, files: str, process: Callable[[list[Any], Item], Any]) -> None:
+    def __init__(
+        self,
+        step: Step,
+        files: str,
+        process: Callable[[list[Any], Item], Any],
+        pack: Callable[[BaseException], bytes | None] = pack_error,
+    ) -> None:
         self._step = step
         self._files = files
         self._process = process
+        self._pack = pack
         self.sources: tuple[Source, ...] = ()
         self.outputs: list[OutputFile] = []
         self.meta: dict[str, Any] = {}
+
+    def entry(self, item: Item, worker: str) -> tuple[Entry, bytes | None]:
+        """What became of the item, and the packed exception if there was one."""
+        started, begin = datetime.now(UTC), time.perf_counter()
+        verdict = self.run(item)
+        entry = Entry(
+            key=item.key,
+            sources=self.sources,
+            status=verdict.status,
+            outputs=tuple(self.outputs),
+            meta=self.meta,
+            error=verdict.error,
+            attempts=1,
+            seconds=round(time.perf_counter() - begin, 6),
+            started=started,
+            worker=worker,
+            seed=item.used_seed,
+        )
+        return entry, verdict.exception
 
     def run(self, item: Item) -> _Verdict:
         """Read, process and write; whatever happens to the item is in the verdict."""
@@ -297,7 +308,7 @@ class _Attempt:
             self._remove_outputs()
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's functions may raise anything
-            return self._undo(item, "failed", _failure(error), pack_error(error))
+            return self._undo(item, "failed", _failure(error), self._pack(error))
         return _Verdict("written")
 
     def _undo(self, item: Item, status: Status, failure: Failure | None, exception: bytes | None = None) -> _Verdict:
@@ -391,6 +402,34 @@ class _Attempt:
             with contextlib.suppress(FileNotFoundError):
                 system.unlink(os.path.join(self._files, output.path))
         self.outputs.clear()
+
+
+def do_here(step: Step, item: Item, files: str) -> tuple[Entry, BaseException | None]:
+    """Do a step for one item in this thread; the exception is the one that was raised, with its traceback.
+
+    Parameters
+    ----------
+    step
+        What to do.
+    item
+        With which item.
+    files
+        A folder of outputs, of which none may be there yet.
+
+    Raises
+    ------
+    InputError
+        Outputs of the item have the same name, or its file is gone.
+    """
+    raised: list[BaseException] = []
+    try:
+        attempt = _Attempt(step, files, step.begin(), pack=raised.append)
+        entry, _ = attempt.entry(item, "replay")
+    except _Collision as error:
+        raise KeyCollisionError(str(error)) from error
+    except Gone as error:
+        raise MissingInputError(f"The file of {item.key!r}, {item.path!r}, was removed just now.") from error
+    return entry, raised[0] if raised else None
 
 
 def _why(message: str) -> Failure | None:

@@ -30,7 +30,11 @@ from luisy_dir.staging import staging_of
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
-NAMES = ("ls", "report", "errors", "verify", "plan", "versions", "diff", "rollback", "release", "gc", "probe", "demo")
+LOOKING, CHANGING = (
+    ("ls", "report", "errors", "verify", "plan", "replay"),
+    ("rollback", "release", "gc", "probe", "demo"),
+)
+NAMES = (*LOOKING, "versions", "diff", *CHANGING)
 HOSTILE = ("\x1b[2Jclear", "line\nend", "\u202eright", "bell\x07", "\x9b31m", "größe", "日本")
 FINE, BAD_NEWS, WRONG_USAGE, ERROR, BUSY, INTERRUPTED, CUT_SHORT = 0, 1, 2, 3, 4, 130, 141
 DEMO = "it's a demo"  # which a shell must be told in quotes

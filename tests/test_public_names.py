@@ -50,6 +50,7 @@ NAMES = [
     "raw",
     "register_format",
     "requires",
+    "scratch",
     "set_working_dir",
     "xlsx_output",
 ]

@@ -20,6 +20,7 @@ from luisy_dir.settings import SETTINGS, adopt, process_state, resolve, set_work
 
 SOURCES = ["flag", "python", "environment", "class", "luigi.cfg"]  # the strongest first
 SWITCHES = {"retry_failed"}  # their flags take no value: given, they say true
+MAY_COME = [(name, source) for name in SETTINGS for source in SOURCES if source != "class" or SETTINGS[name].is_of_task]
 
 
 class AnyTask(luigi.Task):
@@ -73,11 +74,13 @@ VALUES = {
     "max_deleted": (("0.25", 0.25), ("7", 7)),
     "keep_generations": (("1", 1), ("9", 9)),
     "retry_failed": (("true", True), ("false", False)),
+    "limit": (("1", 1), ("20", 20)),
+    "sample": (("0.01", 0.01), ("0.5", 0.5)),
+    "only": (("a", ("a",)), ("b/1,c", ("b/1", "c"))),
 }
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(("name", "source"), MAY_COME)
 def test_every_setting_may_come_from_every_source(say, source, name):
     values = [(text, value) for text, value in VALUES[name] if value or source != "flag" or name not in SWITCHES]
     for text, value in values:
@@ -225,6 +228,22 @@ WRONG = {
     "keep_generations": ["0", "-1", "1.5", "all"],
     "retry_failed": ["2", "on", "maybe", "-"],
     "on_empty": ["warn", "ignore"],
+    "limit": ["0", "-1", "1.5", "1%", "all"],
+    "sample": [
+        "1",
+        "0",
+        "0%",
+        "-1%",
+        "101%",
+        "1.5",
+        "%",
+        "some",
+        "nan%",
+        "nan.",
+        "inf.",
+        "1e-400",
+        "9e999999999999999999",
+    ],
 }
 NAMED = {
     "flag": "the flag --luisy-dir-",
@@ -246,18 +265,25 @@ def test_what_is_not_allowed_is_refused_in_words_that_name_setting_value_and_all
 
 
 TAKES_ANY_TEXT = [
-    (name, source) for name in WRONG for source in SOURCES if (name in SWITCHES, source) != (True, "flag")
+    (name, source) for name, source in MAY_COME if name in WRONG and (name in SWITCHES, source) != (True, "flag")
 ]
 
 
 @pytest.mark.parametrize(("name", "source"), TAKES_ANY_TEXT)
 def test_a_wrong_value_is_refused_in_words_that_name_its_source(say, source, name):
-    with pytest.raises(SettingError, match=re.escape(f"from {NAMED[source]}")):
+    named = "scratch()" if source == "python" and name in settings.OF_SELECTION else NAMED[source]
+    with pytest.raises(SettingError, match=re.escape(f"from {named}")):
         resolve(name, say(source, name, "-wrong-"))
 
 
+@pytest.mark.parametrize("name", settings.OF_SELECTION)
+def test_what_is_chosen_for_all_tasks_is_not_read_from_a_class(say, name):
+    """A task may have a parameter or a method of that name, which has nothing to do with the setting."""
+    assert resolve(name, say("class", name, "1")) is None
+
+
 @pytest.mark.parametrize("value", [object(), b"serial", ["serial"], True, 2.0])
-@pytest.mark.parametrize("name", sorted(WRONG.keys() - {"retry_failed"}))
+@pytest.mark.parametrize("name", sorted(WRONG.keys() - {"retry_failed", *settings.OF_SELECTION}))
 def test_a_class_attribute_of_another_kind_is_refused(say, name, value):
     with pytest.raises(SettingError, match="the class or decorator of Task"):
         resolve(name, say("class", name, value))
@@ -394,6 +420,26 @@ def test_an_environment_reaches_a_child_process(say):
     with open_engine("processes", 1) as executor:
         assert executor.submit(resolve, "engine").result() == "threads"
     assert os.environ["LUISY_DIR_ENGINE"] == "threads"
+
+
+def test_a_single_percent_sign_in_luigi_cfg_is_an_error_that_says_what_to_write(tmp_path):
+    """ConfigParser takes it for the name of another value."""
+    path = tmp_path / "luigi.cfg"
+    code = "from luisy_dir.settings import resolve\nprint(resolve('sample'))"
+
+    def ask(value):
+        path.write_text(f"[core]\nautoload_range = false\n[luisy_dir]\nsample = {value}\n")
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"LUIGI_CONFIG_PATH": str(path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert "SettingError: The setting 'sample'" in ask("1%").stderr
+    assert "as in 1%%" in ask("1%").stderr
+    assert ask("1%%").stdout == "0.01\n"
 
 
 def test_a_toml_configuration_counts_and_is_named_in_the_error(tmp_path):

@@ -271,6 +271,7 @@ def _as_object(step: _Step) -> dict[str, Any]:
         "estimated_seconds": None if plan is None else plan.estimated_seconds,
         "counts": None if plan is None else plan.counts,
         "finished": None if plan is None else len(plan.finished),
+        "note": None if plan is None or not plan.note else plan.note,
         "rows": [] if plan is None else [{"key": row.key, "reason": row.reason.value} for row in plan.rows],
     }
 

@@ -95,6 +95,32 @@ def _enter(loop: asyncio.AbstractEventLoop, is_killed: threading.Event) -> None:
     _of_thread.is_killed = is_killed
 
 
+@contextlib.contextmanager
+def event_loop_here() -> Iterator[None]:
+    """In this block, wait for whatever is awaitable in this thread, one after the other.
+
+    Where an event loop runs here already, as in a notebook, another thread has the one that is waited for.
+    """
+    with contextlib.ExitStack() as stack:
+        if _is_running_here():
+            executor = stack.enter_context(AsyncExecutor(1))
+            _enter(executor._loop, executor._is_killed)  # noqa: SLF001 - its own module
+        else:
+            _of_thread.runner = stack.enter_context(asyncio.Runner())
+        try:
+            yield
+        finally:
+            _of_thread.loop = _of_thread.runner = None
+
+
+def _is_running_here() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 def has_event_loop() -> bool:
     """Whether this thread is one of the async engine's."""
     return getattr(_of_thread, "loop", None) is not None
@@ -117,6 +143,9 @@ def resolved(value: Any) -> Any:
     """
     if not hasattr(type(value), "__await__"):
         return value
+    runner = getattr(_of_thread, "runner", None)
+    if runner is not None:
+        return runner.run(_waited_for(value))
     loop = getattr(_of_thread, "loop", None)
     if loop is None:
         _close(value)
@@ -143,6 +172,10 @@ def _close(value: Any) -> None:
     """Let nobody complain of a coroutine that was never awaited."""
     if inspect.iscoroutine(value):
         value.close()
+
+
+async def _waited_for(value: Any) -> Any:
+    return await value
 
 
 async def _awaited(value: Any) -> tuple[Any, BaseException | None]:

@@ -52,13 +52,15 @@ from luisy_dir.staleness import Ingredients, told_units, versions_of, without_co
 from luisy_dir.step import Step
 from luisy_dir.storage import local
 from luisy_dir.targets.directory import DirectoryTarget, RawDirectoryTarget
-from luisy_dir.tasks.layers import LayerTask
+from luisy_dir.tasks.layers import LayerTask, check_scratch, replays_of
 from luisy_dir.tasks.processing import byte_codes_of, check_same_code, check_signature, prepare
 from luisy_dir.transaction import Facts, Transaction
 from luisy_dir.verification import verify
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from luisy_dir.replaying import Replayed
 
 logger = logging.getLogger("luigi-interface.luisy_dir")
 
@@ -113,6 +115,7 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
             )
         checks_of(type(self).check, f"check of {name}")
         input_checks_of(type(self).check_input, f"check_input of {name}")
+        settings.check_class(type(self))
 
     # -- what a subclass may define -------------------------------------------------------------------------------
 
@@ -151,7 +154,7 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
     def _is_complete(self) -> bool:
         asking = invocation.current()  # notes when Luigi first asked, also where there is nothing to ask about
         manifest = self._manifest()
-        if manifest is None or not self._owner().has_made(manifest.record) or has_pending(manifest.directory):
+        if manifest is None or not self._has_made(manifest.record) or has_pending(manifest.directory):
             return False
         record = manifest.record
         if is_in_doubt(manifest.directory, record):
@@ -252,6 +255,7 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
             publication.note_verified()
             publication.tidy()
             return
+        self._tell_note(plan)
         self._check_not_empty(plan, inputs)
         check_deletions(plan, inputs, manifest, settings.resolve("max_deleted", self))
         ingredients = self._ingredients(inputs)
@@ -290,6 +294,53 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         if not local.exists(staging):
             return plan
         return replace(plan, finished=self._resumption(self._parts(inputs)).finished_keys(staging, plan.todo))
+
+    def replay(self, key: str, *, pdb: bool = False) -> Entry:
+        """Process one item alone, in this thread, to see what becomes of it, or to look into what fails.
+
+        What is required is read as it lies there, published by whatever code; outputs go to
+        ``<working_dir>/.scratch/replay``. Nothing of what is published or staged is touched.
+
+        Parameters
+        ----------
+        key
+            The item's key.
+        pdb
+            Where the item fails, enter the debugger in the user's own code, with its variables.
+
+        Returns
+        -------
+        Entry
+            As a run would record it: written, skipped or rejected.
+
+        Raises
+        ------
+        MissingInputError
+            There is no such item; the message names keys that may be meant. Or there is nothing to read.
+        Exception
+            What was raised as the item was read, processed and written, or in ``setup``.
+        """
+        from luisy_dir.replaying import debug, of_users_code
+
+        replayed = self.replayed(key)
+        if replayed.entry is not None and replayed.exception is None:
+            return replayed.entry
+        assert replayed.exception is not None  # noqa: S101 - one of the two is there
+        if pdb:
+            debug(replayed.exception)
+        raise replayed.exception.with_traceback(of_users_code(replayed.exception))
+
+    def replayed(self, key: str) -> Replayed:
+        """The same as :meth:`replay`, with what the item has raised in the answer."""
+        from luisy_dir.replaying import find_item, replay
+
+        check_library(self._format.suffix)
+        inputs, engine = self._inputs(), settings.resolve("engine", self)
+        self._check_required(but_directories=True)
+        check_signature(self, inputs.names, is_named=inputs.is_named)
+        self._check_engine(engine, inputs)
+        item = find_item(inputs.items(self._manifest(), whole=True), key, inputs.where)
+        return replay(self._step(inputs), item, replays_of(self), with_event_loop=engine == "async")
 
     def report(self) -> pd.DataFrame:
         """One row an item, index ``key``; after a run that did not publish, the rows of that run alone.
@@ -335,6 +386,13 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
 
     def _owner(self) -> Owner:
         return Owner(str(self), self.get_task_family(), self._public_parameters())
+
+    def _has_made(self, record: Record) -> bool:
+        """Whether a generation is this task's, and was made of the items that are chosen now."""
+        return self._owner().has_made(record) and self._is_of_selection(record)
+
+    def _is_of_selection(self, record: Record) -> bool:
+        return bool(record.parts.get("selection", "") == settings.selection(self).name)
 
     def _publication(self) -> Publication:
         keep, durability = settings.resolve("keep_generations", self), settings.resolve("durability", self)
@@ -418,6 +476,7 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
                 f"{self}.get_folder_name() is empty, so that the result would replace the layer folder. Name a folder."
             )
         check_place(path)
+        check_scratch(self)
         for folder in inputs.folders.values():
             if f"{path}/".startswith(f"{folder}/"):
                 raise DefinitionError(
@@ -425,9 +484,10 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
                     "Put it into another layer or folder."
                 )
 
-    def _check_required(self) -> None:
+    def _check_required(self, *, but_directories: bool = False) -> None:
         for task in self.deps():
-            if not task.complete():
+            is_asked = not (but_directories and isinstance(task.output(), DirectoryTarget))
+            if is_asked and not task.complete():
                 raise MissingInputError(f"{self} requires {task}, which is not complete. {_advice_on(task)}")
 
     def _keep_pinned(self, manifest: Manifest) -> None:
@@ -436,6 +496,8 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         release = f"'luisy-dir release {manifest.directory}' lets it be brought up to date."
         if not self._is_whole(manifest):
             raise GenerationError(f"{what}, and not all of its files are as they were written: {release}")
+        if not self._is_of_selection(manifest.record):
+            raise GenerationError(f"{what}, and was made of other items than are chosen now: {release}")
         logger.info("%s, so that nothing is to be done. %s", what, release)
 
     def _equals_inputs(self, manifest: Manifest, inputs: Inputs) -> bool:
@@ -478,12 +540,17 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
     def _workers(self) -> int:
         return 1 if settings.resolve("engine", self) == "serial" else int(settings.resolve("workers", self))
 
+    def _tell_note(self, plan: Plan) -> None:
+        if plan.note:
+            logger.info("%s: %s", self, plan.note)
+
     def _check_not_empty(self, plan: Plan, inputs: Inputs) -> None:
         if not plan.item_count and settings.resolve("on_empty", self) == "error":
             raise MissingInputError(f"{self} has no items: there are none in {inputs}. {_ADVICE_ON_EMPTY}")
 
     def _plan_first_build(self, inputs: Inputs) -> Plan:
         plan = first_plan(inputs, workers=self._workers())
+        self._tell_note(plan)
         self._check_not_empty(plan, inputs)
         check_output_paths((row.key for row in plan.changes), self._format.suffix)
         return plan
@@ -492,12 +559,8 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         self, plan: Plan, inputs: Inputs, facts: Facts, publication: Publication, executor: Executor | None
     ) -> None:
         durability = settings.resolve("durability", self)
-        checks = self._checks(inputs)
-        byte_codes = byte_codes_of(self._functions() | checks.functions)
-        begin = partial(self._begin, inputs.names if inputs.is_named else None, byte_codes, checks)
         resumption = self._resumption(self._parts(inputs))
-        seed, is_synced = facts.parts["seed"], durability == "item"
-        step = Step(inputs.roots(), begin, self._format, seed, sync=is_synced, origin=resumption.origin, checks=checks)
+        step = self._step(inputs, sync=durability == "item", origin=resumption.origin)
         news = partial(self.trigger_event, luigi.Event.PROGRESS, self)
         progress = Progress(str(self), sum(1 for _ in plan.todo), news)
         with (
@@ -528,6 +591,14 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
             record = transaction.commit(facts, superseded)
         of_others = f", generation {record.generation}; {len(plan.unchanged)} unchanged" if record.parent else ""
         logger.info("%s: published %s as %s%s", self, progress, publication.path, of_others)
+
+    def _step(self, inputs: Inputs, *, sync: bool = False, origin: Origin | None = None) -> Step:
+        """What is done with each item."""
+        checks = self._checks(inputs)
+        byte_codes = byte_codes_of(self._functions() | checks.functions)
+        begin = partial(self._begin, inputs.names if inputs.is_named else None, byte_codes, checks)
+        seed = settings.resolve("seed", self)
+        return Step(inputs.roots(), begin, self._format, seed, sync=sync, origin=origin, checks=checks)
 
     def _resumption(self, parts: Mapping[str, Any]) -> Resumption:
         """What may be taken over of an interrupted run."""

@@ -17,7 +17,7 @@ from luisy_dir.item import Item
 from luisy_dir.staging import make_folder
 from luisy_dir.targets.directory import RawDirectoryTarget
 from luisy_dir.targets.file import LocalTarget, ParquetDirTarget, PickleTarget
-from luisy_dir.tasks.layers import LayerTask, name_of
+from luisy_dir.tasks.layers import LayerTask, check_scratch, name_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,6 +147,7 @@ def _in_its_folder(run: Callable[[Any], Any]) -> Callable[[Any], Any]:
     @functools.wraps(run)
     def run_in_its_folder(self: Task) -> Any:
         if not isinstance(self, luigi.WrapperTask):
+            check_scratch(self)
             make_folder(self.get_outdir())
         return run(self)
 

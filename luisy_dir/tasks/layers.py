@@ -15,9 +15,11 @@ from typing import Any, ClassVar, Self
 import luigi
 import xxhash
 from luigi.parameter import ParameterVisibility
+from luigi.task import flatten
 
 from luisy_dir import invocation, settings
 from luisy_dir.errors import DefinitionError
+from luisy_dir.selection import folder_of_replays
 
 logger = logging.getLogger("luigi-interface.luisy_dir")
 
@@ -137,9 +139,33 @@ class LayerTask(luigi.Task):
         raise DefinitionError(f"{cls.__name__} has no results of its own. Ask one of the tasks that it requires.")
 
 
-def _layer_folder(cls: type[LayerTask], task: object = None) -> str:
-    parts = (cls.project_name, cls.layer) if cls.layer else ()
-    return os.path.join(settings.resolve("working_dir", cls if task is None else task), *parts)
+def _layer_folder(cls: type[LayerTask], task: LayerTask | None = None) -> str:
+    one = cls if task is None else task
+    working_dir = settings.selection(one).folder_in(settings.resolve("working_dir", one))
+    return os.path.join(working_dir, *_layer_of(cls))
+
+
+def replays_of(task: LayerTask) -> str:
+    """Absolute path of the folder for outputs of items that are replayed alone."""
+    parts = (*_layer_of(type(task)), task.get_sub_dir(), task.get_folder_name())
+    return folder_of_replays(settings.resolve("working_dir", task), *parts)
+
+
+def _layer_of(cls: type[LayerTask]) -> tuple[str, ...]:
+    return (cls.project_name, cls.layer) if cls.layer else ()
+
+
+def check_scratch(task: LayerTask) -> None:
+    """Raise DefinitionError where a result of a few items would lie among those of all."""
+    selection = settings.selection(task)
+    for target in flatten(task.output()):
+        path = str(getattr(target, "path", target))
+        if not (selection.is_all or selection.has_made(path)):
+            raise DefinitionError(
+                f"{task} writes {path!r}, wherever its other results lie, so that what {selection.name} makes could be "
+                "taken for the complete result. Let get_outdir() and output() build on those of their base class, or "
+                "run it without limit, sample and only."
+            )
 
 
 def _instance(cls: type[Any], parameters: Mapping[str, str] | None, path: str) -> Any:
