@@ -253,6 +253,7 @@ def _facts_of(record: Record, *, is_pinned: bool) -> Facts:
         raw_roots=(),
         is_pinned=is_pinned,
         code={} if record.code is msgspec.UNSET else record.code,
+        roots=record.roots,
     )
 
 

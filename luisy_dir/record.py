@@ -119,6 +119,7 @@ class Record(msgspec.Struct, frozen=True):
     checksum: str
     resumed: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
     code: dict[str, CodeUnit] | msgspec.UnsetType = msgspec.UNSET
+    roots: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def name(self) -> str:

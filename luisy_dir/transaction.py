@@ -89,6 +89,9 @@ class Facts:
         The generation stays complete, whatever becomes of its inputs.
     code
         Each definition and constant that the items are made with, by name.
+    roots
+        Where the required directories lie, by name, as :func:`luisy_dir.roots.seen_from` has it; unset where that is
+        not known.
     """
 
     task: str
@@ -102,6 +105,7 @@ class Facts:
     raw_roots: tuple[str, ...]
     is_pinned: bool = False
     code: Mapping[str, CodeUnit] = field(default_factory=dict)
+    roots: Mapping[str, str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Transaction:
@@ -654,6 +658,7 @@ class Transaction:
             checksum="",
             resumed=dict(self._taken_over) or msgspec.UNSET,
             code=dict(facts.code) or msgspec.UNSET,
+            roots=facts.roots if facts.roots is msgspec.UNSET else dict(facts.roots),
         )
         return record.with_checksum()
 

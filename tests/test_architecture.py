@@ -32,6 +32,7 @@ FLOORS = {
     "reading": 2,
     "checking": 2,
     "selection": 2,
+    "roots": 2,
     "staging": 2,
     "journal": 3,
     "manifest": 3,

@@ -44,6 +44,7 @@ from luisy_dir.progress import Progress
 from luisy_dir.publication import Owner, Publication, find_publication
 from luisy_dir.record import Record, has_pending, is_in_doubt
 from luisy_dir.resumption import Resumption, entries_in_staging
+from luisy_dir.roots import seen_from
 from luisy_dir.runner import run
 from luisy_dir.scheduler_page import SchedulerPage
 from luisy_dir.space import Space
@@ -661,6 +662,7 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
             inputs=inputs.recorded_states(),
             raw_roots=tuple(inputs.raw),
             code=ingredients.code,
+            roots={name: seen_from(self.output().path, folder) for name, folder in inputs.folders.items()},
         )
 
     def _tell_opaque(self, parts: dict[str, Any]) -> None:
