@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from luisy_dir.errors import Reject
     from luisy_dir.formats import Format, register_format
     from luisy_dir.item import Item
+    from luisy_dir.lineage import trace, why
     from luisy_dir.output import Output
     from luisy_dir.settings import scratch, set_working_dir
     from luisy_dir.tasks import ConcatenationTask, DirectoryTask, ExternalTask, Task, WrapperTask
@@ -94,6 +95,8 @@ __all__ = [
     "requires",
     "scratch",
     "set_working_dir",
+    "trace",
+    "why",
     "xlsx_output",
 ]
 
@@ -121,6 +124,8 @@ _MODULES = {
     "register_format": "formats",
     "scratch": "settings",
     "set_working_dir": "settings",
+    "trace": "lineage",
+    "why": "lineage",
 }
 
 

@@ -10,7 +10,8 @@
     │   ├── MissingInputError          no folder, an empty folder, or a required task that is not complete
     │   ├── InputChangedError          a file changed while it was read, or no longer equals its entry
     │   ├── KeyCollisionError          two inputs would be written as one output
-    │   └── TooManyDeletedError        more inputs are gone at once than ``max_deleted`` allows
+    │   ├── TooManyDeletedError        more inputs are gone at once than ``max_deleted`` allows
+    │   └── UnknownPathError           no manifest knows the path that somebody asks about
     ├── OutputError                what a run would write to is not in order
     │   ├── ForeignDirectoryError      something that is not ours lies where the directory should be
     │   ├── BusyError                  another run works on the same directory, or has taken it over
@@ -66,6 +67,10 @@ class KeyCollisionError(InputError):
 
 class TooManyDeletedError(InputError):
     """More inputs are gone at once than ``max_deleted`` allows: a folder may not be mounted."""
+
+
+class UnknownPathError(InputError):
+    """No manifest knows the path that somebody asks about."""
 
 
 class OutputError(LuisyDirError):

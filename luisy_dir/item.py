@@ -199,8 +199,8 @@ def key_of(path: str) -> str:
     return _UNDECODABLE.sub(lambda match: f"%{ord(match[0]) - 0xDC00:02X}", stem)
 
 
-def _text_of(path: str) -> tuple[str, bool]:
-    """The path as text that JSON can carry, and whether it had to be percent-encoded for that."""
+def text_of(path: str) -> tuple[str, bool]:
+    """A path as :class:`Source` spells it, and whether it had to be percent-encoded for that."""
     if path.isascii() or not _UNDECODABLE.search(path):
         return path, False
     return quote_from_bytes(os.fsencode(path)), True
@@ -269,7 +269,7 @@ def scan(folder: str, pattern: str | None = None, *, root: str = "", seed: int =
     items = []
     files = itertools.chain.from_iterable(_walk(folder, pattern))
     for path, size, mtime_ns in sorted(files, key=itemgetter(0)):
-        text, is_encoded = _text_of(path)
+        text, is_encoded = text_of(path)
         items.append(Item(key_of(path), (Source(root, text, size, mtime_ns, None, is_encoded),), folders, seed))
     items.sort(key=attrgetter("key"))
     return items
@@ -286,7 +286,7 @@ def list_files(folder: str, pattern: str | None = None) -> Iterator[tuple[str, i
 def _spelled(files: list[tuple[str, int, int]]) -> Iterable[tuple[str, int, int]]:
     if all(map(str.isascii, map(itemgetter(0), files))):
         return files
-    return [(_text_of(path)[0], size, mtime_ns) for path, size, mtime_ns in files]
+    return [(text_of(path)[0], size, mtime_ns) for path, size, mtime_ns in files]
 
 
 def _walk(folder: str, pattern: str | None) -> Iterator[list[tuple[str, int, int]]]:

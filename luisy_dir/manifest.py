@@ -24,6 +24,7 @@ from luisy_dir.storage import local, system
 _BLOCK_BYTES = 4 << 20
 _TRIES = 10
 _LOOKS = 30  # of a binary search, beside going through all lines
+_FEW_PATHS = 3  # beyond which decoding all sources is faster than a search for each
 
 Part = Literal["sources", "outputs"]
 
@@ -80,6 +81,7 @@ class _Key(msgspec.Struct, gc=False):
 
 
 _key = attrgetter("key")
+_encode = msgspec.json.Encoder().encode
 _decode_key = msgspec.json.Decoder(_Key).decode
 
 
@@ -197,6 +199,37 @@ class Manifest:
                 found |= _some(keys, file, path)
         return [found[key] for key in sorted(found) if not found[key].is_deleted]
 
+    def entries_from(self, root: str, paths: Collection[str]) -> list[Entry]:
+        """Entries of the items that were read from some files of one directory, in key order.
+
+        Few files are looked for in the bytes of all lines (25 ms each for 100,000 entries); for more of them the
+        sources of all entries are decoded (85 ms).
+
+        Parameters
+        ----------
+        root
+            Name of the directory in the sources.
+        paths
+            Paths of the files, as the sources have them.
+
+        Raises
+        ------
+        DamagedManifestError
+            A line is no entry.
+        """
+        paths = frozenset(paths)
+        if len(paths) > _FEW_PATHS:
+            read = self.files("sources", FileContent)
+            keys = {entry.key for entry in read for source in entry.sources if source.path in paths}
+        else:
+            with self._unless_superseded():
+                keys = {key for path in self.paths for key in _keys_from(path, root, paths)}
+        return [
+            entry
+            for entry in self.entries_of(keys)
+            if any(source.root == root and source.path in paths for source in entry.sources)
+        ]
+
     def verify(self) -> None:
         """Raise DamagedManifestError where a file of entries does not equal its size and digest in the record."""
         with self._unless_superseded():
@@ -273,10 +306,7 @@ def _find_line(content: bytes | mmap.mmap, key: str, path: str) -> bytes | None:
         begin = content.rfind(b"\n", low, (low + high) // 2) + 1 or low
         end = content.find(b"\n", begin)
         line = content[begin : end if end >= 0 else high]
-        try:
-            there = _decode_key(line).key
-        except UNDECODABLE as error:
-            raise _damaged(path, f"a line is no entry: {error}") from error
+        there = _decoded_key(line, path)
         if there == key:
             return line
         if there < key:
@@ -284,6 +314,26 @@ def _find_line(content: bytes | mmap.mmap, key: str, path: str) -> bytes | None:
         else:
             high = begin
     return None
+
+
+def _keys_from(path: str, root: str, paths: Collection[str]) -> Iterator[str]:
+    """Keys of the lines in a file of entries that speak of some files of one directory."""
+    with _mapped(path) as content:
+        for wanted in paths:
+            begins = b'{"root":%b,"path":%b' % (_encode(root), _encode(wanted))  # a source, as msgspec writes it
+            place = content.find(begins)
+            while place >= 0:
+                end = content.find(b"\n", place)
+                end = end if end >= 0 else len(content)
+                yield _decoded_key(content[content.rfind(b"\n", 0, place) + 1 : end], path)
+                place = content.find(begins, end)
+
+
+def _decoded_key(line: bytes, path: str) -> str:
+    try:
+        return _decode_key(line).key
+    except UNDECODABLE as error:
+        raise _damaged(path, f"a line is no entry: {error}") from error
 
 
 def _some(keys: Collection[str], file: EntriesFile, path: str) -> dict[str, Entry]:

@@ -52,6 +52,8 @@ NAMES = [
     "requires",
     "scratch",
     "set_working_dir",
+    "trace",
+    "why",
     "xlsx_output",
 ]
 

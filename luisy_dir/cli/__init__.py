@@ -12,6 +12,7 @@ from luisy_dir.cli.collecting import gc
 from luisy_dir.cli.comparing import diff
 from luisy_dir.cli.demonstrating import demo
 from luisy_dir.cli.exits import EXIT_CODES, Commands
+from luisy_dir.cli.explaining import trace, why
 from luisy_dir.cli.failures import errors
 from luisy_dir.cli.listing import ls
 from luisy_dir.cli.planning import plan
@@ -40,7 +41,9 @@ def commands() -> None:
     """
 
 
-for _command in (ls, report, errors, verify, plan, replay, versions, diff, rollback, release, gc, probe_command, demo):
+for _command in (
+    ls, report, errors, verify, plan, replay, why, trace, versions, diff, rollback, release, gc, probe_command, demo,
+):  # fmt: skip
     commands.add_command(_command)
 
 
