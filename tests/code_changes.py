@@ -56,10 +56,27 @@ change("a helper", HELPERS, ("return deep(x)\ndef a", "return deep(x) * 2\ndef a
 change("a helper of a helper", HELPERS, ("x + 1", "x + 2"), stale="ac")
 change("a root itself", HELPERS, ("def b(x): return x", "def b(x): return -x"), stale="b")
 change("a helper that is given another name", HELPERS, ("helper", "assistant"), stale="a")
-change("a default of a helper", "def h(x, y=1): return x\ndef a(x): return h(x)\ndef b(x): return x", ("y=1", "y=2"), stale="a")
-change("a keyword default", "def h(*, y=1): return y\ndef a(x): return h()\ndef b(x): return x", ("y=1", "y=2"), stale="a")
-change("a default that is a helper", "def h(x): return 1\ndef a(x, f=h): return f(x)\ndef b(x): return x", ("return 1", "return 2"), stale="a")
-change("a name of a local", "def h(x):\n    y = x\n    return y\ndef a(x): return h(x)\ndef b(x): return x", ("y", "z"), stale="a")
+change(
+    "a default of a helper",
+    "def h(x, y=1): return x\ndef a(x): return h(x)\ndef b(x): return x",
+    ("y=1", "y=2"),
+    stale="a",
+)
+change(
+    "a keyword default", "def h(*, y=1): return y\ndef a(x): return h()\ndef b(x): return x", ("y=1", "y=2"), stale="a"
+)
+change(
+    "a default that is a helper",
+    "def h(x): return 1\ndef a(x, f=h): return f(x)\ndef b(x): return x",
+    ("return 1", "return 2"),
+    stale="a",
+)
+change(
+    "a name of a local",
+    "def h(x):\n    y = x\n    return y\ndef a(x): return h(x)\ndef b(x): return x",
+    ("y", "z"),
+    stale="a",
+)
 change("a lambda", "h = lambda x: x + 1\ndef a(x): return h(x)\ndef b(x): return x", ("x + 1", "x + 2"), stale="a")
 change(
     "one of two lambdas in a line",
@@ -105,8 +122,15 @@ change(
     ("n != 0", "n > 0"),
     stale="ab",
 )
-change("async def", "async def h(x): return 1\nasync def a(x): return await h(x)\ndef b(x): return x", ("return 1", "return 2"), stale="a")
-change("a generator", "def h(x): yield 1\ndef a(x): yield from h(x)\ndef b(x): return x", ("yield 1", "yield 2"), stale="a")
+change(
+    "async def",
+    "async def h(x): return 1\nasync def a(x): return await h(x)\ndef b(x): return x",
+    ("return 1", "return 2"),
+    stale="a",
+)
+change(
+    "a generator", "def h(x): yield 1\ndef a(x): yield from h(x)\ndef b(x): return x", ("yield 1", "yield 2"), stale="a"
+)
 change(
     "a helper in a comprehension, a lambda and a nested function",
     """
@@ -399,7 +423,11 @@ change(
     "from .helpers import h\ndef a(x): return h(x)\ndef b(x): return x",
     ("from .helpers", "from .others"),
     ("helpers.py", "", "LIMIT = 1\n"),
-    ("others.py", "", "# moved\nfrom .helpers import LIMIT\ndef g(x):\n    return LIMIT\n\n\ndef h(x):\n    return g(x) + LIMIT\n"),
+    (
+        "others.py",
+        "",
+        "# moved\nfrom .helpers import LIMIT\ndef g(x):\n    return LIMIT\n\n\ndef h(x):\n    return g(x) + LIMIT\n",
+    ),
     helpers="LIMIT = 1\ndef g(x): return LIMIT\ndef h(x): return g(x) + LIMIT",
 )
 change(
@@ -426,8 +454,18 @@ change(
     ("sqrt", "log"),
     stale="a",
 )
-change("a builtin that is hidden", "def a(x): return len(x)\ndef b(x): return x", ("def b", "def len(x): return 0\ndef b"), stale="a")
-change("a name that was missing", "def a(x): return later(x)\ndef b(x): return x", ("def b", "def later(x): return 0\ndef b"), stale="a")
+change(
+    "a builtin that is hidden",
+    "def a(x): return len(x)\ndef b(x): return x",
+    ("def b", "def len(x): return 0\ndef b"),
+    stale="a",
+)
+change(
+    "a name that was missing",
+    "def a(x): return later(x)\ndef b(x): return x",
+    ("def b", "def later(x): return 0\ndef b"),
+    stale="a",
+)
 
 # -- classes ----------------------------------------------------------------------------------------------------------
 
@@ -557,7 +595,12 @@ TASKS = """
         def __private(self, x): return 50
 """
 change("a method of a task", TASKS, ("x * self.factor", "x / self.factor"), stale="AB")
-change("a method that is overridden", TASKS, ("def scale(self, x): return x\n", "def scale(self, x): return -x\n"), stale="C")
+change(
+    "a method that is overridden",
+    TASKS,
+    ("def scale(self, x): return x\n", "def scale(self, x): return -x\n"),
+    stale="C",
+)
 change("an attribute of a task's base", TASKS, ("factor = 2", "factor = 4"), stale="A")
 change("an attribute of a task", TASKS, ("factor = 3", "factor = 4"), stale="B")
 change("a method behind super()", TASKS, ("return self.scale(x)\n", "return self.scale(x) + 1\n"), stale="ABC")
@@ -636,12 +679,25 @@ QUIET = '''
     def b(x): return H().f(x)
 '''
 change("comments", QUIET, ("LIMIT = 1", "LIMIT = 1  # one"), ("return total", "# the sum\n    return total  # yes"))
-change("docstrings", QUIET, ("Help.", "Helps.\n\n    A lot.\n    "), ('"""Hold."""', '"""Holds."""'), ("A module.", "The module."))
+change(
+    "docstrings",
+    QUIET,
+    ("Help.", "Helps.\n\n    A lot.\n    "),
+    ('"""Hold."""', '"""Holds."""'),
+    ("A module.", "The module."),
+)
 change("a docstring is taken away", QUIET, ('    """Help."""\n', ""), ('    """Hold."""\n', ""))
 change("lines that move", QUIET, ("LIMIT = 1", "\n\n\nLIMIT = 1\n\n"), ("def b", "\n\n\ndef b"))
 change("the order of definitions", QUIET, ("LIMIT = 1\n", ""), ("def b", "LIMIT = 1\ndef b"))
 change("layout", QUIET, ("x + LIMIT", "(x\n        + LIMIT\n    )"), ("return h(x)", "\n    return (h (x))"))
-change("annotations of functions", QUIET, ("x: int", "x: float"), ("-> int", "-> float"), ("z: os.PathLike", "z"), ("total: int", "total: H"))
+change(
+    "annotations of functions",
+    QUIET,
+    ("x: int", "x: float"),
+    ("-> int", "-> float"),
+    ("z: os.PathLike", "z"),
+    ("total: int", "total: H"),
+)
 change("a function that is not reached", QUIET, ("return OTHER", "return -OTHER"))
 change("a constant that is not reached", QUIET, ("OTHER = 2", "OTHER = 3"))
 change("a new function", QUIET, ("def b", "def c_new(x): return 1\ndef b"))
