@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from code_changes import CHANGES
 
-from luisy_dir.code import of_function
+from luisy_dir.code import code_of, frozen, of_function
 from luisy_dir.fingerprint import is_opaque
 
 
@@ -624,3 +624,564 @@ def test_every_digest_is_the_same_in_another_process(before, ask):
 
 def test_nothing_in_an_ordinary_pipeline_is_opaque(before):
     assert {package: roots for package, roots in before.items() if any(opaque for _, opaque in roots.values())} == {}
+
+
+# -- in one process ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def imported(tmp_path, monkeypatch):
+    """Write files and import the first of them; afterwards nothing of that is left in this process."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    before = set(sys.modules)
+
+    def imported(**files):
+        for name, source in files.items():
+            path = tmp_path / f"{name.replace('__', '/')}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(textwrap.dedent(source))
+        return importlib.import_module(next(iter(files)).partition("__init__")[0].strip("_").replace("__", "."))
+
+    yield imported
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def pipeline(imported):
+    """A function with helpers, constants and a cache."""
+    return imported(
+        a_pipeline="""
+        LIMIT = 3
+        NAMES = ["a"]
+        SECRET = "geheim"
+        CACHE = {}
+        model = None
+        class Config:
+            limit = 1
+        def helper(x): return x + LIMIT + len(NAMES)
+        def get_model():
+            global model
+            if model is None: model = object
+            return model
+        def process(x, known=[]):
+            known.append(x)
+            get_model()
+            return CACHE.setdefault(x, helper(x)), Config.limit, SECRET
+        """
+    )
+
+
+def test_asked_again_it_is_the_very_same(pipeline):
+    assert code_of(pipeline.process) is code_of(pipeline.process)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda module: setattr(module, "LIMIT", 4), id="a constant is bound anew"),
+        pytest.param(lambda module: setattr(module, "helper", lambda x: x), id="a helper is defined anew"),
+        pytest.param(lambda module: module.NAMES.append("b"), id="a list grows"),
+        pytest.param(lambda module: setattr(module.Config, "limit", 2), id="an attribute of a class is set"),
+        pytest.param(lambda module: delattr(module, "helper"), id="a helper is gone"),
+        pytest.param(lambda module: setattr(module, "len", sum), id="a builtin is hidden"),
+        pytest.param(lambda module: module.process.__defaults__[0].append(1), id="a default grows"),
+        pytest.param(lambda module: setattr(module.process, "__defaults__", ((),)), id="a default is set"),
+    ],
+)
+def test_a_change_between_two_questions_is_noticed(pipeline, change):
+    """In a notebook, say, where a cell runs again."""
+    before = of_function(pipeline.process)
+
+    change(pipeline)
+
+    assert of_function(pipeline.process) != before
+
+
+def test_what_was_changed_and_changed_back_is_as_before(pipeline):
+    before = of_function(pipeline.process)
+
+    pipeline.NAMES.append("b")
+    changed = of_function(pipeline.process)
+    pipeline.NAMES.pop()
+
+    assert of_function(pipeline.process) == before != changed
+
+
+def test_what_a_run_itself_changes_does_not_count(pipeline):
+    """A cache that is filled, a default that grows, a model that is loaded when it is first needed."""
+    before = of_function(pipeline.process)
+
+    with frozen():
+        pipeline.process(1)
+        assert of_function(pipeline.process) == before, "while it runs"
+    pipeline.process(2)  # grows further
+
+    assert of_function(pipeline.process) == before
+    assert pipeline.CACHE.keys() == {1, 2}
+
+
+def test_what_is_first_asked_in_a_run_is_held_to_that(pipeline):
+    with frozen():
+        before = of_function(pipeline.process)
+        pipeline.process(1)
+
+    assert of_function(pipeline.process) == before
+
+
+def test_what_is_asked_after_a_run_for_the_first_time_is_as_it_is(pipeline):
+    with frozen():
+        pipeline.process(1)
+
+    assert code_of(pipeline.process).digest == code_of(pipeline.process).digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda module: setattr(module, "LIMIT", 4),
+        lambda module: setattr(module, "helper", lambda x: x),
+        lambda module: setattr(module, "model", int),
+        lambda module: module.NAMES.append("b"),
+    ],
+)
+def test_after_a_run_changes_are_noticed_as_before(pipeline, change):
+    of_function(pipeline.process)
+    with frozen():
+        pipeline.process(1)
+    before = of_function(pipeline.process)
+
+    change(pipeline)
+
+    assert of_function(pipeline.process) != before
+
+
+def test_what_changed_before_a_run_is_not_held_back(pipeline):
+    first = of_function(pipeline.process)
+    pipeline.NAMES.append("b")
+
+    with frozen():
+        second = of_function(pipeline.process)
+
+    assert first != second == of_function(pipeline.process)
+
+
+def test_runs_inside_one_another_are_one(pipeline):
+    before = of_function(pipeline.process)
+
+    with frozen():
+        with frozen():
+            pipeline.process(1)
+        pipeline.process(2)
+        assert of_function(pipeline.process) == before
+
+    assert of_function(pipeline.process) == before
+
+
+def test_a_run_that_fails_is_over(pipeline):
+    before = of_function(pipeline.process)
+    with pytest.raises(ZeroDivisionError), frozen():
+        raise ZeroDivisionError
+
+    pipeline.NAMES.append("b")
+
+    assert of_function(pipeline.process) != before
+
+
+def test_a_cell_that_runs_again_is_another_function():
+    """As in a notebook, where nobody knows the file."""
+    namespace = {"__name__": "__main__"}
+    exec("def helper(x): return x + 1\ndef process(x): return helper(x)", namespace)
+    before = of_function(namespace["process"])
+
+    exec("def helper(x): return x + 2", namespace)
+
+    assert of_function(namespace["process"]) != before
+
+
+@pytest.mark.parametrize(("one", "other"), [("g(x) + 1", "g(x) + 2"), ("m.LIMIT", "m.OTHER"), ("self.n", "self.o")])
+def test_helpers_constants_and_attributes_count_where_there_is_no_source(imported, one, other):
+    module = imported(constants_of_no_source="LIMIT, OTHER = 1, 2")
+    digests = []
+    for text in (one, other):
+        namespace = {"__name__": "somewhere", "m": module}
+        exec(f"def g(x): return x\ndef h(self, x): return {text}\nclass A:\n    n = 1\n    o = 2\n    f = h", namespace)
+        digests.append(code_of(namespace["A"].f, owner=namespace["A"]).digest)
+
+    assert len(set(digests)) == 2
+    namespace["A"].o = 3
+    module.OTHER = 5
+    namespace["g"] = None
+    assert code_of(namespace["A"].f, owner=namespace["A"]).digest not in digests
+
+
+# -- units ------------------------------------------------------------------------------------------------------------
+
+
+def test_units_name_all_that_is_reached_the_function_first(pipeline):
+    names = list(code_of(pipeline.process).units)
+
+    assert names[0] == "a_pipeline.process"
+    assert set(names) == {
+        f"a_pipeline.{name}"
+        for name in ("process", "CACHE", "Config", "SECRET", "get_model", "helper", "LIMIT", "NAMES", "model")
+    }
+
+
+def test_the_text_of_a_unit_is_that_of_the_file_or_a_plain_number(pipeline):
+    units = code_of(pipeline.process).units
+
+    assert units["a_pipeline.helper"].text == "def helper(x): return x + LIMIT + len(NAMES)\n"
+    assert units["a_pipeline.LIMIT"].text == "LIMIT = 3"
+    assert units["a_pipeline.model"].text == "model = None"
+
+
+def test_the_text_of_a_constant_that_may_be_a_secret_is_nowhere(pipeline):
+    assert "geheim" not in repr(code_of(pipeline.process))
+
+
+def test_a_long_text_is_left_out(imported):
+    module = imported(long_pipeline="def process(x):\n" + "    x += 1\n" * 500 + "    return x\n")
+
+    assert code_of(module.process).units["long_pipeline.process"].text == ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changed"),
+    [("= 1", "= 2", "LIMIT"), ("y=2", "y=3", "helper"), ("return LIMIT", "return -LIMIT", "deep")],
+)
+def test_only_the_unit_that_changes_has_another_digest(imported, old, new, changed):
+    source = """
+    LIMIT = 1
+    def deep(x): return LIMIT
+    def helper(x, y=2): return deep(x)
+    def process(x): return helper(x)
+    """
+    before, after = imported(units_before=source), imported(units_after=source.replace(old, new))
+
+    then, now = (
+        {name.partition(".")[2]: unit.digest for name, unit in code_of(module.process).units.items()}
+        for module in (before, after)
+    )
+
+    assert then.keys() == now.keys()
+    assert {name for name in then if then[name] != now[name]} == {changed}
+
+
+def test_a_second_definition_of_one_name_has_a_number(imported):
+    module = imported(
+        two_pipeline="""
+        def make(n):
+            def inner(x): return x * n
+            return inner
+        one, two = make(1), make(2)
+        def process(x): return one(two(x))
+        """
+    )
+
+    inner = "two_pipeline.make.<locals>.inner"
+    assert list(code_of(module.process).units) == ["two_pipeline.process", inner, f"{inner}#2"]
+
+
+# -- where a definition lies -------------------------------------------------------------------------------------------
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from enum import Enum
+import logging
+from luisy_dir.code import code_of
+
+logger = logging.getLogger(__name__)
+LIMIT = {"b", "a"}
+
+class Colour(Enum):
+    RED = 1
+
+class Opaque:
+    __slots__ = ()
+
+class Base:
+    factor = 2
+    def scale(self, x):
+        return x * self.factor
+
+class Task(Base):
+    def process(self, x):
+        logger.info(__name__)
+        return super().scale(x), LIMIT, Colour.RED, Helper(x), hidden, __file__
+
+class Helper:
+    def __init__(self, x):
+        self.x = x
+
+hidden = Opaque()
+
+def answer():
+    code = code_of(Task.process, owner=Task)
+    return [code.digest, list(code.opaque), {name: unit.digest for name, unit in code.units.items()}]
+
+if __name__ == "__main__":
+    print(json.dumps(answer()))
+"""
+
+
+def test_a_script_and_the_module_of_the_same_file_have_one_digest(tmp_path):
+    (tmp_path / "a_script.py").write_text(SCRIPT)
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "a_script.py").write_text(SCRIPT)
+    ask = "import json, {0} as module; print(json.dumps(module.answer()))"
+
+    script = run_python("a_script.py", path=tmp_path)
+    module = run_python("-c", ask.format("a_script"), path=tmp_path)
+    with_m = run_python("-m", "package.a_script", path=tmp_path)
+    in_package = run_python("-c", ask.format("package.a_script"), path=tmp_path)
+
+    assert script == module
+    assert with_m == in_package
+    assert script[1] == ["a_script.hidden"]
+    assert "a_script.Task.process" in script[2]
+    assert script[2]["a_script.Task.process"] == with_m[2]["package.a_script.Task.process"]
+
+
+def test_it_does_not_matter_what_happens_to_be_imported(tmp_path):
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").write_text("")
+    (tmp_path / "package" / "helpers.py").write_text("def h(x): return 1")
+    (tmp_path / "pipeline.py").write_text(
+        "import package\ndef a(x): return package.helpers.h(x)\n"
+        "def b(x):\n    from package.helpers import h\n    return h(x)"
+    )
+    ask = (
+        "{0}; import json, pipeline; from luisy_dir.code import of_function;"
+        "print(json.dumps([of_function(pipeline.a), of_function(pipeline.b)]))"
+    )
+
+    without, with_it = (
+        run_python("-c", ask.format(line), path=tmp_path) for line in ("pass", "import package.helpers")
+    )
+
+    assert without == with_it
+
+
+def test_a_module_that_cannot_be_imported_is_opaque(imported):
+    module = imported(
+        broken_pipeline="def process(x):\n    from broken_helpers import h\n    return h(x)",
+        broken_helpers="raise SystemExit(3)",
+    )
+
+    code = code_of(module.process)
+
+    assert code.opaque == ("broken_helpers",)
+    assert code.digest.startswith("opaque:")
+
+
+def test_a_library_that_is_not_there_is_no_error_and_not_opaque(imported):
+    module = imported(
+        optional_pipeline="def process(x):\n    import no_such_library as lib\n    return lib.h(x) + gone"
+    )
+
+    assert not code_of(module.process).opaque
+
+
+# -- what is installed ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def installed(tmp_path, imported, monkeypatch):
+    """As ``imported``, but where packages are installed."""
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+
+    def installed(**files):
+        for name, source in files.items():
+            path = folder / f"{name.replace('.', '/')}.py"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(textwrap.dedent(source))
+
+    return installed
+
+
+HELPED = "from {0}.helpers import h\ndef process(x): return h(x)\nclass Task:\n    def process(self, x): return h(x)"
+
+
+def test_a_library_counts_by_name(installed, imported):
+    installed(**{"a_library.__init__": "", "a_library.helpers": "LIMIT = 1\ndef h(x): return LIMIT"})
+    module = imported(with_library=HELPED.format("a_library"))
+    before = of_function(module.process)
+
+    import a_library.helpers
+
+    a_library.helpers.LIMIT = 2
+    assert of_function(module.process) == before
+    assert list(code_of(module.process).units) == ["with_library.process"]
+    assert code_of(a_library.helpers.h).digest == "builtin:a_library.helpers.h"
+
+
+def test_a_pipeline_that_is_installed_counts_as_any_other(installed, imported):
+    """It is told from a library by what it uses."""
+    installed(
+        **{
+            "a_product.__init__": "",
+            "a_product.helpers": "LIMIT = 1\ndef h(x): return LIMIT",
+            "a_product.tasks": "import luisy_dir as luisy\n" + HELPED.format("a_product"),
+        }
+    )
+    tasks = importlib.import_module("a_product.tasks")
+
+    for code in (code_of(tasks.process), code_of(tasks.Task.process, owner=tasks.Task)):
+        assert "a_product.helpers.LIMIT" in code.units
+
+
+def test_of_this_package_only_the_demo_is_looked_into():
+    from luisy_dir.demo.red_channel import RedChannel, read_image
+    from luisy_dir.item import list_files
+
+    assert code_of(list_files).digest == "builtin:luisy_dir.item.list_files"
+    assert list(code_of(RedChannel.process, owner=RedChannel).units) == [
+        "luisy_dir.demo.red_channel.RedChannel.process"
+    ]
+    assert list(code_of(read_image).units) == ["luisy_dir.demo.red_channel.read_image"]
+
+
+def test_a_user_s_function_in_a_library_s_object_counts_though_the_object_is_opaque(imported):
+    source = "import numpy as np\ndef h(x): return VALUE\nscale = np.vectorize(h)\ndef process(x): return scale(x)"
+    one, other = (code_of(imported(**{f"vector{n}": source.replace("VALUE", n)}).process) for n in "12")
+
+    assert one.digest != other.digest
+    assert one.opaque == ("vector1.scale",)
+
+
+# -- what cannot be looked into ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "opaque"),
+    [
+        ("threading.Lock()", True),
+        ("open(os.devnull)", True),
+        ("iter([1])", True),
+        ("np.random.default_rng(0)", True),
+        ("[1, {'a': threading.Lock()}]", True),
+        ("os.environ", True),
+        ("logging.getLogger('a')", False),
+        ("object()", False),
+        ("Holder(threading.Lock())", True),
+        ("Holder(5)", False),
+        ("Hostile()", True),
+        ("typing.Optional[int]", False),
+        ("[int | None, list[str], typing.TypeVar('T')]", False),
+        ("(np.add, np.sqrt, math.sin, str.upper, len, int.__add__)", False),
+        ("operator.attrgetter('a')", True),
+        ("Error('a')", False),
+    ],
+)
+def test_what_cannot_be_looked_into_is_named(imported, value, opaque):
+    module = imported(
+        opaque_pipeline=f"""
+        import logging, math, operator, os, threading, typing
+        import numpy as np
+        class Holder:
+            def __init__(self, held): self.held = held
+        class Hostile:
+            def __getattribute__(self, name): raise RuntimeError(name)
+        class Error(Exception): pass
+        VALUE = {value}
+        def process(x): return VALUE
+        def other(x): return x
+        """
+    )
+
+    code = code_of(module.process)
+
+    assert code.opaque == (("opaque_pipeline.VALUE",) if opaque else ())
+    assert code.digest.startswith("opaque:") == opaque
+    assert not code_of(module.other).opaque
+    if "open" in value:
+        module.VALUE.close()
+
+
+def test_objects_that_refer_to_each_other_many_times_take_no_longer(imported):
+    """A graph has more ways through it than there is time."""
+    module = imported(
+        graph_pipeline="""
+        class Node:
+            def __init__(self): self.others = []
+        NODES = [Node() for _ in range(60)]
+        for node in NODES: node.others += NODES
+        def process(x): return NODES
+        """
+    )
+    before = of_function(module.process)
+
+    module.NODES[-1].others[-1] = module.NODES[0]
+
+    assert of_function(module.process) != before
+
+
+def test_what_a_set_holds_is_in_no_order(tmp_path):
+    (tmp_path / "sets.py").write_text(
+        textwrap.dedent("""
+        import json
+        from luisy_dir.code import of_function
+        class Point:
+            def __init__(self, x): self.x = [x]
+        def h(x): return 1
+        def g(x): return 2
+        VALUES = {Point(1), Point(2), Point(3), h, g, None, "a", (1, "b")}
+        def process(x): return VALUES
+        print(json.dumps(of_function(process)))
+        """)
+    )
+
+    assert len({run_python("sets.py", path=tmp_path, seed=seed) for seed in range(4)}) == 1
+
+
+# -- files that are edited while they are used -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("root", ["process", "Task", "whole"])
+def test_a_file_that_was_edited_since_counts_as_it_was_loaded(imported, root):
+    """The result is made by what was loaded, and stale for what comes."""
+    source = """
+    import sys
+    class Task:
+        def process(self, x): return VALUE
+    def process(x): return VALUE
+    def whole(x): return getattr(sys.modules[__name__], x)
+    """
+    loaded = imported(edited_one=source.replace("VALUE", "1"))
+    with open(loaded.__file__, "w") as file:
+        file.write(textwrap.dedent(source.replace("VALUE", "2")))
+
+    new = imported(edited_two=source.replace("VALUE", "2"))
+
+    ask = {
+        "process": lambda module: code_of(module.process),
+        "Task": lambda module: code_of(module.Task),
+        "whole": lambda module: code_of(functools.partial(print, module)),
+    }[root]
+    assert ask(loaded).digest != ask(new).digest
+
+
+def test_lines_that_moved_in_a_file_since_do_not_count(imported):
+    source = "def helper(x): return 1\ndef process(x):\n    '''Help.'''\n    return helper(x)\n"
+    loaded = imported(moved_one=source)
+    with open(loaded.__file__, "w") as file:
+        file.write("# a comment\n\n\n" + source.replace("Help", "Helps"))
+
+    assert of_function(loaded.process) == of_function(imported(moved_two=source).process)
+
+
+def test_a_file_that_is_broken_or_gone_since_is_no_error(imported):
+    source = "def helper(x): return 1\ndef process(x): return helper(x)\n"
+    broken, gone = imported(broken_one=source), imported(gone_one=source)
+    with open(broken.__file__, "w") as file:
+        file.write("def (")
+    os.unlink(gone.__file__)
+
+    assert of_function(broken.process) == of_function(gone.process)
+    assert list(code_of(broken.process).units) == ["broken_one.process", "broken_one.helper"]

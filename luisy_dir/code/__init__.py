@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.machinery import SourceFileLoader
-from inspect import getattr_static, unwrap
+from inspect import unwrap
 from typing import Any
 
 import xxhash
@@ -154,5 +154,6 @@ def _home_of(function: Any, owner: type | None) -> str:
 
 
 def _is_static(function: Callable[..., Any], owner: type | None) -> bool:
-    name = getattr(function, "__name__", "")
-    return owner is not None and isinstance(getattr_static(owner, name, None), staticmethod)
+    """Whether a function has no first parameter that would be the object it is called on."""
+    parts = (part for cls in owner.__mro__ for part in vars(cls).values()) if owner is not None else ()
+    return any(isinstance(part, staticmethod) and part.__func__ is function for part in parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import sysconfig
@@ -38,7 +39,7 @@ class Project:
         self.home = spelled(home)
         self._top = self.home.partition(".")[0]
         self._known: dict[str, bool] = {}
-        self._is_pipeline = not _is_installed(home) or _uses_this_package(self._top)
+        self._is_pipeline = not _is_installed(home) or _uses_this_package(self._top, len(sys.modules))
 
     def has(self, value: Any) -> bool:
         """Whether a function, class or module is the project's own."""
@@ -135,14 +136,14 @@ def _spec_of(top: str) -> ModuleSpec | None:
         return None
 
 
-def _uses_this_package(top: str) -> bool:
+@functools.lru_cache(maxsize=64)
+def _uses_this_package(top: str, loaded: int) -> bool:  # noqa: ARG001 - asked again when more modules are loaded
     """Whether a module of a package has something of this one."""
+    kinds = {types.ModuleType: "__name__", types.FunctionType: "__module__", type: "__module__"}
     for name, module in list(sys.modules.items()):
         if is_below(name, top) and isinstance(module, types.ModuleType):
             for value in list(vars(module).values()):
-                named = value.__name__ if isinstance(value, types.ModuleType) else None
-                if isinstance(value, (type, types.FunctionType)):
-                    named = value.__module__
-                if isinstance(named, str) and is_below(named, _PACKAGE):
+                attribute = kinds.get(type(value)) or ("__module__" if isinstance(value, type) else None)
+                if attribute is not None and is_below(str(getattr(value, attribute)), _PACKAGE):
                     return True
     return False

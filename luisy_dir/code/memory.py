@@ -96,25 +96,18 @@ class _Memory:
         self._held_descriptions: dict[tuple[int, str, int], tuple[Thing, Description]] = {}
 
     def value_in(self, place: Place) -> Any:
-        if not self.depth and not self._held_values:
-            return place.value()
-        if self.depth and place.key not in self._values:
-            self._values[place.key] = place, self._held_value_in(place)
-        return self._values[place.key][1] if self.depth else self._held_value_in(place)
-
-    def _held_value_in(self, place: Place) -> Any:
         value = place.value()
-        _, now, then = self._held_values.get(place.key, (place, MISSING, MISSING))
-        return then if now is value else value
+        if self._held_values:
+            _, now, then = self._held_values.get(place.key, (place, MISSING, MISSING))
+            value = then if now is value else value
+        return self._values.setdefault(place.key, (place, value))[1] if self.depth else value
 
     def description_of(self, thing: Thing) -> Description:
-        if self._held_descriptions and thing.key in self._held_descriptions:
-            return self._held_descriptions[thing.key][1]
-        if not self.depth:
-            return thing.description()
-        if thing.key not in self._descriptions:
-            self._descriptions[thing.key] = thing, thing.description()
-        return self._descriptions[thing.key][1]
+        known = self._held_descriptions.get(thing.key) or self._descriptions.get(thing.key)
+        if known is not None:
+            return known[1]
+        description = thing.description()
+        return self._descriptions.setdefault(thing.key, (thing, description))[1] if self.depth else description
 
     def freeze(self, everything: list[Seen]) -> None:
         """Look at all that was ever seen, once more."""

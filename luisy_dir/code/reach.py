@@ -63,7 +63,7 @@ class Reach:
         self.opaque: list[str] = []
         self.seen = Seen()
         self._project = project
-        self._resolver = Resolver(project, self.seen, self._describe_at)
+        self._resolver = Resolver(project, self.seen, self.opaque, self._describe_at)
         self._found: list[Ref] = []
         self._numbers: dict[Ref, int] = {}
         self._constants: set[tuple[int, str]] = set()
@@ -106,7 +106,8 @@ class Reach:
         code, source = function.__code__, source_of_function(function)
         unit = self._new_unit(name_of(function))
         cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=False))
-        scope = Scope(unit, function.__globals__, cells, owner, code.co_qualname.rpartition(".")[0], source.is_guess)
+        guesses = tuple(name.chain[0] for name in source.names if name.kind == "global") if source.is_guess else ()
+        scope = Scope(unit, function.__globals__, cells, owner, code.co_qualname.rpartition(".")[0], guesses)
         own = [(name, self._inside(Place(function, name), unit, owner)) for name in ("__defaults__", "__kwdefaults__")]
         if "__wrapped__" in vars(function):
             own.append(("__wrapped__", self._inside(Place(function, "__wrapped__"), unit, owner)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import importlib
+import sys
 import types
 from collections.abc import Callable
 from importlib.util import find_spec, resolve_name
@@ -15,6 +16,7 @@ from luisy_dir.code.names import Name
 from luisy_dir.code.values import BUILTIN, OPAQUE, Description, Ref
 
 _MISSING = "missing"
+_OF_GRAPH = {"requires", "deps"}  # what a task requires counts by what it has written
 _COUNT_BY_NAME = {*vars(types.ModuleType("any")), "__builtins__", "__cached__", "__file__", "__path__"}
 
 
@@ -33,8 +35,8 @@ class Scope(NamedTuple):
         For a method, the class of ``self``.
     within
         Qualified name of the class that a method stands in.
-    is_guess
-        Whether a name may be no name at all, but an attribute.
+    guesses
+        Where the source is not known: all names, each of which may be an attribute of another one.
     """
 
     unit: str
@@ -42,7 +44,7 @@ class Scope(NamedTuple):
     cells: dict[str, types.CellType]
     owner: type | None = None
     within: str = ""
-    is_guess: bool = False
+    guesses: tuple[str, ...] = ()
 
     @property
     def module(self) -> str:
@@ -59,15 +61,22 @@ class Resolver:
         What is looked into.
     seen
         Notes what was found where.
+    opaque
+        Gets the names of modules that cannot be imported.
     describe_at
         Describes the value that was found in a place, for a unit; of a method, with its owner.
     """
 
     def __init__(
-        self, project: Project, seen: Seen, describe_at: Callable[[Place, Any, str, type | None], Description]
+        self,
+        project: Project,
+        seen: Seen,
+        opaque: list[str],
+        describe_at: Callable[[Place, Any, str, type | None], Description],
     ) -> None:
         self._project = project
         self._seen = seen
+        self._opaque = opaque
         self._describe_at = describe_at
 
     def resolve(self, name: Name, scope: Scope) -> Description | None:
@@ -88,20 +97,16 @@ class Resolver:
             return None
         place = Place(scope.cells.get(root, scope.namespace), root)
         value = self._seen.look(place)
-        if value is MISSING:
-            if hasattr(builtins, root):
-                return f"{BUILTIN}builtins.{root}"
-            return None if scope.is_guess else _MISSING
-        if root in _COUNT_BY_NAME:  # of a module: its file, say, which lies elsewhere on another machine
-            return f"{BUILTIN}{root}"
-        return self._follow(value, rest, place, scope)
+        if value is MISSING and hasattr(builtins, root):
+            return f"{BUILTIN}builtins.{root}"
+        return None if value is MISSING and scope.guesses else self._follow(value, rest, place, scope)
 
     def _imported(self, chain: tuple[str, ...], scope: Scope) -> Description | None:
         first, *rest = chain
         try:
             name = resolve_name(first, scope.namespace.get("__package__") or scope.module.rpartition(".")[0])
         except ImportError:
-            return OPAQUE + first
+            return self._not_imported(first)
         if not is_anywhere(name):
             return _MISSING
         if not self._project.has_module(name):
@@ -109,28 +114,39 @@ class Resolver:
         try:
             module = importlib.import_module(name)
         except (Exception, SystemExit):  # noqa: BLE001 - a module may do anything when it is imported
-            return OPAQUE + name
-        place = Place(vars(module), "__name__")
-        return self._follow(module, [] if rest == ["*"] else rest, place, scope)
+            return self._not_imported(name)
+        return self._follow(module, [] if rest == ["*"] else rest, Place(sys.modules, name), scope)
+
+    def _not_imported(self, name: str) -> Description:
+        if name not in self._opaque:
+            self._opaque.append(name)
+        return OPAQUE + name
 
     def _follow(self, value: Any, rest: list[str], place: Place, scope: Scope) -> Description | None:
-        """Go on from a value through its attributes, as far as they are definitions of the project."""
-        while rest and isinstance(value, types.ModuleType):
+        """Go on from a value through modules of the project to the definition or constant that is meant."""
+        while rest and _is_a_module(value):
             if not self._project.has(value):
-                return BUILTIN + value.__name__
+                return f"{BUILTIN}{value.__name__}"
             name, *rest = rest
-            if name in _COUNT_BY_NAME:
-                return f"{BUILTIN}{name}"
             place = Place(vars(value), name)
             value = self._member(value, place)
-            if value is MISSING:
-                return _MISSING
-        if rest and isinstance(value, type) and scope.owner is not None and value in scope.owner.__mro__:
+        if value is MISSING:
+            return _MISSING
+        if isinstance(place.holder, dict) and place.name in _COUNT_BY_NAME:
+            return f"{BUILTIN}{place.name}"
+        return self._describe(value, rest, place, scope)
+
+    def _describe(self, value: Any, rest: list[str], place: Place, scope: Scope) -> Description | None:
+        owner = scope.owner
+        if rest and owner is not None and any(value is cls for cls in owner.__mro__):
             return self._attribute(value, tuple(rest), scope)
-        if rest and isinstance(value, types.FunctionType) and self._project.has(value) and rest[0] in vars(value):
+        if rest and type(value) is types.FunctionType and self._project.has(value) and rest[0] in vars(value):
             place = Place(value, rest[0])
             return ("attribute", Ref(value), self._describe_at(place, self._seen.look(place), scope.unit, None))
-        return self._describe_at(place, value, scope.unit, scope.owner if self._is_method(value, scope) else None)
+        if scope.guesses and _is_a_module(value) and self._project.has(value):
+            places = [Place(vars(value), name) for name in scope.guesses if name in vars(value)]
+            return ("attributes", *(self._describe_at(at, self._seen.look(at), scope.unit, None) for at in places))
+        return self._describe_at(place, value, scope.unit, owner if self._is_method(value, scope) else None)
 
     def _member(self, module: types.ModuleType, place: Place) -> Any:
         """A name in a module, which may be a module below it that nobody has imported yet."""
@@ -140,13 +156,14 @@ class Resolver:
                 if find_spec(below) is not None:
                     importlib.import_module(below)
             except (Exception, SystemExit):  # noqa: BLE001 - as above
+                self._not_imported(below)
                 return MISSING
         value = self._seen.look(place)
         return getattr(module, place.name, MISSING) if value is MISSING else value
 
     def _is_method(self, value: Any, scope: Scope) -> bool:
         """Whether a function that another one wraps is a method of the same owner."""
-        if scope.owner is None or not isinstance(value, types.FunctionType):
+        if scope.owner is None or type(value) is not types.FunctionType:
             return False
         return value.__code__.co_qualname.rpartition(".")[0] in {cls.__qualname__ for cls in scope.owner.__mro__}
 
@@ -156,11 +173,13 @@ class Resolver:
         """What an object has of its class; None where that comes from an installed one, or not from a class at all."""
         if chain[0] == "__class__":
             return self._attribute(cls, chain[1:], scope) if len(chain) > 1 else None
+        if chain[0] in _OF_GRAPH:
+            return None
         place = Place(cls, _mangled(chain[0], scope.within))
         value = self._seen.look(place)
         if value is MISSING or not self._project.has(self._definer(place)) or is_parameter(value):
             return None
-        if isinstance(value, types.ModuleType):
+        if _is_a_module(value):
             return self._follow(value, list(chain[1:]), place, scope)
         return self._describe_at(place, value, scope.unit, scope.owner)
 
@@ -169,7 +188,7 @@ class Resolver:
 
     def _inherited(self, name: str, scope: Scope) -> Description | None:
         """All definitions of a method that ``super()`` may lead to from where it stands."""
-        if scope.owner is None:
+        if scope.owner is None or name in _OF_GRAPH:
             return None
         classes = list(scope.owner.__mro__)
         names = [cls.__qualname__ for cls in classes]
@@ -185,6 +204,10 @@ class Resolver:
 def is_parameter(value: object) -> bool:
     """Whether this is a parameter of a task, the value of which is another part of a fingerprint."""
     return is_a(value, "luigi.parameter", "Parameter")
+
+
+def _is_a_module(value: object) -> bool:
+    return issubclass(type(value), types.ModuleType)  # not isinstance(), which asks the value
 
 
 def _mangled(name: str, within: str) -> str:

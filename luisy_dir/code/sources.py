@@ -164,16 +164,16 @@ def source_of_module(module: types.ModuleType) -> Source | None:
     return file.source_of(file.tree)
 
 
-def function_behind(value: object) -> types.FunctionType | None:
+def function_behind(value: Any) -> types.FunctionType | None:
     """The function that a method, property, cached function or the like was made from."""
     for attribute in ("__func__", "fget", "func"):
-        if not isinstance(value, types.FunctionType) and type(value).__module__ in {"builtins", "functools"}:
+        if type(value) is not types.FunctionType and type(value).__module__ in {"builtins", "functools"}:
             value = getattr(value, attribute, value)
     try:
         value = inspect.unwrap(value) if callable(value) else value
-    except ValueError:  # it wraps itself
+    except Exception:  # noqa: BLE001 - it wraps itself, or does anything when it is asked
         return None
-    return value if isinstance(value, types.FunctionType) else None
+    return value if type(value) is types.FunctionType else None
 
 
 def _is_written_in(function: types.FunctionType | None, cls: type) -> bool:

@@ -101,7 +101,7 @@ def may_change(value: object) -> bool:
     """Whether a value may be another one later, and still be the same object."""
     if type(value) in {tuple, frozenset}:
         return any(map(may_change, value))  # type: ignore[call-overload]
-    return not isinstance(value, (*_NEVER_CHANGES, Enum))
+    return not issubclass(type(value), (*_NEVER_CHANGES, Enum))  # not isinstance(), which asks the value
 
 
 class _Describer:
@@ -115,7 +115,7 @@ class _Describer:
     def describe(self, value: Any) -> Description:
         describe = _OF_TYPE.get(type(value))
         if describe is None:
-            describe = next(describe for kinds, describe in _DESCRIPTIONS if isinstance(value, kinds))
+            describe = next(describe for kinds, describe in _DESCRIPTIONS if issubclass(type(value), kinds))
             if type(value).__module__ == "builtins":
                 _OF_TYPE[type(value)] = describe
         return describe(self, value)
@@ -193,13 +193,11 @@ def _pattern(describer: _Describer, value: re.Pattern[Any]) -> Description:
 def _function(describer: _Describer, value: types.FunctionType) -> Description:
     if describer.project.has(value):
         return Ref(value, describer.owner)
-    parts = [*_wrapped(describer, value), *_registered(describer, value)]
-    if not parts:
-        names = zip(value.__code__.co_freevars, value.__closure__ or (), strict=False)
-        for name, cell in names:  # what a library's decorator or factory was given
-            content = describer.describe(content_of(cell))
-            parts += [] if opaque_in(content) or name == "__class__" else [name, content]
-    return (BUILTIN + name_of(value), *parts) if parts else BUILTIN + name_of(value)
+    given = [*_wrapped(describer, value), *_registered(describer, value)]
+    if not given:  # what a library's decorator or factory was given
+        given = [describer.describe(content_of(cell)) for cell in value.__closure__ or ()]
+    known = [part for part in given if not opaque_in(part) and not str(part).startswith(BUILTIN)]
+    return (BUILTIN + name_of(value), *known) if known else BUILTIN + name_of(value)
 
 
 def _wrapped(describer: _Describer, value: Any) -> Iterator[Description]:
@@ -271,7 +269,15 @@ def _object(describer: _Describer, value: Any) -> Description:
     if found is not None:
         return found
     parts = tuple(_wrapped(describer, value))
-    return (BUILTIN + name_of(type(value)), *parts) if parts else OPAQUE + name_of(type(value))
+    if parts:
+        return (BUILTIN + name_of(type(value)), *parts)
+    held = [describer.describe(part) for part in vars(value).values() if callable(part)] if _has_dict(value) else []
+    refs = [part for part in held if isinstance(part, Ref)]
+    return (OPAQUE + name_of(type(value)), *refs) if refs else OPAQUE + name_of(type(value))
+
+
+def _has_dict(value: object) -> bool:
+    return hasattr(value, "__dict__")
 
 
 def _array(value: Any) -> Description | None:
@@ -296,7 +302,7 @@ def _by_name(describer: _Describer, value: Any) -> Description | None:
 
 def _state(describer: _Describer, value: Any) -> Description | None:
     if describer.project.has(type(value)):
-        if not hasattr(value, "__dict__") and not any(_slots_of(type(value))):
+        if not _has_dict(value) and not any(_slots_of(type(value))):
             return None
         parts = _class_and_attributes, _hidden_state
         return describer.once(value, lambda: ("object", *(part for of in parts for part in of(describer, value))))
