@@ -13,7 +13,7 @@ from luigi.local_target import LocalFileSystem
 from luigi.task import flatten
 
 from luisy_dir import settings
-from luisy_dir.code import Code, code_of
+from luisy_dir.code import of_function
 from luisy_dir.differences import Differences, of_folder, of_published
 from luisy_dir.entry import Entry
 from luisy_dir.errors import DefinitionError, KeyCollisionError
@@ -245,13 +245,15 @@ class Inputs:
         """A source as a look at its directory would find it: what a raw file holds is not known then."""
         return msgspec.structs.replace(source, digest=None) if source.root in self.raw else source
 
-    def codes(self) -> Iterator[Code]:
-        """What the functions that read files are and reach; those of our own formats do not count."""
-        for target in self._targets().values():
+    def functions(self) -> dict[str, Callable[..., Any]]:
+        """The user's own functions that read files, by name."""
+        found: dict[str, Callable[..., Any]] = {}
+        for name, target in self._targets().items():
             if isinstance(target, RawDirectoryTarget):
-                yield code_of(target.read_file)
+                found[f"the reader of {name}"] = target.read_file
             else:
-                yield from codes_of_format(target.format, "read")
+                found |= functions_of_format(target.format, "read")
+        return found
 
     def parts(self) -> dict[str, Any]:
         """What the fingerprint says of the inputs: how they are read, which are taken, and what other targets hold."""
@@ -314,20 +316,20 @@ def _unique(items: Iterator[Item]) -> Iterator[Item]:
 
 def _of_reader(target: RawDirectoryTarget | DirectoryTarget) -> list[str]:
     if isinstance(target, RawDirectoryTarget):
-        return [code_of(target.read_file).digest, target.regex_pattern or ""]
+        return [of_function(target.read_file), target.regex_pattern or ""]
     return of_format(target.format, "read")
 
 
 def of_format(format: Format, verb: str) -> list[str]:
     """What the fingerprint says of a format: the suffix, and for a user's own format what the function does."""
-    return [format.suffix, *(code.digest for code in codes_of_format(format, verb))]
+    return [format.suffix, *map(of_function, functions_of_format(format, verb).values())]
 
 
-def codes_of_format(format: Format, verb: str) -> list[Code]:
-    """What a function of a user's own format is and reaches; nothing for one of ours."""
+def functions_of_format(format: Format, verb: str) -> dict[str, Callable[..., Any]]:
+    """A function of a user's own format, by name; nothing for one of ours."""
     function: Callable[..., Any] = getattr(format, verb)
     is_ours = getattr(function, "__module__", None) == _OWN_FORMATS
-    return [] if is_ours else [code_of(function)]
+    return {} if is_ours else {f"the {verb} function of {format.suffix}": function}
 
 
 def _digest_of_targets(output: object) -> str:

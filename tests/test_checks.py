@@ -608,7 +608,7 @@ class TestStaleness:
             text=True,
             check=False,
         )
-        assert "check 1 is_fine of edited has changed since this program began" in answer.stderr
+        assert "defines check 1 is_fine of edited, or something that it uses, has changed since" in answer.stderr
 
     def test_what_cannot_be_looked_into_is_said(self, letters, caplog):
         class Opaque:

@@ -175,29 +175,48 @@ class TestCodeThatChanges:
         prepared.run()
         assert list(prepared.read()) == ["alpha?", "beta?"]
 
-    def test_an_edit_while_the_program_runs_is_an_error_and_not_a_mix(self, working_dir, write_files):
+    @pytest.mark.parametrize("is_known_before", [False, True])
+    @pytest.mark.parametrize("edit", [("'OLD'", "'NEWER'"), ("LIMIT = 3", "LIMIT = 4"), ("text[:", "text[1:")])
+    def test_an_edit_while_the_program_runs_is_an_error_and_not_a_mix(
+        self, working_dir, write_files, edit, is_known_before
+    ):
         """Workers read the module from the disk, and would run other code than the parent has recorded."""
-        module = "import luisy_dir as luisy\n" + "from pipelines import Letters\n"
+        answer, interim = self._run_edited(working_dir, write_files, edit, is_known_before)
+
+        assert "has changed since this program began" in answer.stderr
+        assert os.listdir(interim) == []
+
+    def test_an_edit_of_a_comment_while_the_program_runs_is_none(self, working_dir, write_files):
+        answer, interim = self._run_edited(working_dir, write_files, ("# why", "# because"), is_known_before=True)
+
+        assert answer.returncode == 0, answer.stderr
+        assert (interim / "edited" / "a.txt").read_text() == "alpOLD"
+
+    def _run_edited(self, working_dir, write_files, edit, is_known_before):
+        module = "import luisy_dir as luisy\nfrom pipelines import Letters\n"
+        module += "LIMIT = 3\ndef helper(text):\n    return text[:LIMIT]\n"
         module += "@luisy.interim\n@luisy.requires(Letters)\n@luisy.directory_task('.txt', workers=1)\n"
-        module += "def edited(text):\n    return text + 'OLD'\n"
+        module += "def edited(text):\n    return helper(text) + 'OLD'  # why\n"
+        assert edit[0] in module
         (working_dir / "edited_module.py").write_text(module)
         write_files(working_dir / "pipelines" / "raw" / "letters", {"a.txt": b"alpha"})
         program = (
             "import luisy_dir as luisy, edited_module, pathlib\n"
             f"luisy.set_working_dir({str(working_dir)!r})\n"
+            "task = edited_module.edited()\n"
+            f"print({is_known_before} and task.plan())\n"
             "path = pathlib.Path(edited_module.__file__)\n"
-            "path.write_text(path.read_text().replace('OLD', 'NEWER'))\n"
-            "edited_module.edited().run()\n"
+            f"path.write_text(path.read_text().replace({edit[0]!r}, {edit[1]!r}))\n"
+            "task.run()\n"
         )
         answer = subprocess.run(
-            [sys.executable, "-c", program],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(working_dir), os.path.dirname(__file__)])},
+            [sys.executable, "-B", "-c", program],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(working_dir), *sys.path])},
             capture_output=True,
             text=True,
             check=False,
         )
-        assert "has changed since this program began" in answer.stderr
-        assert os.listdir(working_dir / "edited_module" / "interim") == []
+        return answer, working_dir / "edited_module" / "interim"
 
 
 class TestFilesThatCome:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.machinery import SourceFileLoader
 from inspect import unwrap
@@ -17,12 +19,14 @@ import xxhash
 from luisy_dir.code.belonging import Project
 from luisy_dir.code.memory import Seen, held
 from luisy_dir.code.reach import Reach, Unit
-from luisy_dir.code.sources import byte_code_of, function_behind
+from luisy_dir.code.sources import function_behind
 from luisy_dir.code.values import OPAQUE
 
-__all__ = ["Code", "Unit", "code_of", "frozen", "of_byte_code", "of_function"]
+__all__ = ["Code", "Sent", "Unit", "code_of", "frozen", "of_function"]
 
 _MOST_REMEMBERED = 10_000
+_START_TIME = 19  # of /proc/self/stat behind the name: field 22 of proc(5)
+_CLOCK_NS = 2_000_000_000  # by which the clocks of a file system and of a process may differ
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,15 @@ class Code:
         The function itself, and the definitions and constants of the project that it reaches, by name.
     opaque
         Names of what could not be looked into.
+    files
+        Size and mtime in nanoseconds, by path, of the files in which the source was found, as they are now; None where
+        that of something was not found, because it was edited since, or never was in a file.
     """
 
     digest: str
     units: Mapping[str, Unit]
     opaque: tuple[str, ...] = ()
+    files: Mapping[str, tuple[int, int]] | None = field(default=None, repr=False, compare=False)
 
 
 _known: dict[tuple[int, int], tuple[Any, type | None, Seen, Code]] = {}
@@ -111,16 +119,49 @@ def frozen() -> Iterator[None]:
         yield
 
 
-def of_byte_code(function: Callable[..., Any]) -> str | None:
-    """Digest of what a function was compiled to, to compare two processes of one Python; None where that may differ.
+@dataclass(frozen=True)
+class Sent:
+    """What a function was in the process that sends it to another one.
 
-    It may where a module was not simply read from its file: pytest, for one, rewrites assertions as it imports.
+    Parameters
+    ----------
+    code
+        What it was there.
+    began_ns
+        When that process was started, in nanoseconds since 1970.
     """
-    code = getattr(unwrap(function), "__code__", None)
+
+    code: Code
+    began_ns: int = field(default_factory=lambda: _BEGAN_NS)
+
+    def is_other(self, function: Callable[..., Any], owner: type | None = None) -> bool:
+        """Whether the function is another one in this process: the file of something that it reaches was edited.
+
+        Values that merely differ between processes, such as a time of day, are no reason.
+
+        Parameters
+        ----------
+        function
+            As it is here.
+        owner
+            As for :func:`code_of`.
+        """
+        if not _is_comparable(function) or not self._may_be_other():
+            return False
+        return code_of(function, owner=owner).digest != self.code.digest
+
+    def _may_be_other(self) -> bool:
+        """Whether a file may have been edited between the time at which one process has read it, and the other."""
+        now = None if self.code.files is None else _states_of(self.code.files)
+        if now is None or now != self.code.files:
+            return True
+        return any(mtime_ns > self.began_ns - _CLOCK_NS for _, mtime_ns in now.values())
+
+
+def _is_comparable(function: Callable[..., Any]) -> bool:
+    """Whether a module was simply read from its file: pytest, for one, rewrites assertions as it imports."""
     spec = getattr(sys.modules.get(str(getattr(function, "__module__", None))), "__spec__", None)
-    if code is None or type(getattr(spec, "loader", None)) is not SourceFileLoader:
-        return None
-    return xxhash.xxh3_128_hexdigest(byte_code_of(code).encode(errors="surrogatepass"))
+    return hasattr(unwrap(function), "__code__") and type(getattr(spec, "loader", None)) is SourceFileLoader
 
 
 def _code_from(reach: Reach, function: Callable[..., Any], owner: type | None) -> Code:
@@ -128,7 +169,32 @@ def _code_from(reach: Reach, function: Callable[..., Any], owner: type | None) -
     if isinstance(description, str):
         return Code(description, {}, tuple(reach.opaque))
     digest = reach.digest_of(description)
-    return Code(f"{OPAQUE}{digest}" if reach.opaque else digest, reach.units, tuple(reach.opaque))
+    files = _states_of(reach.files) if reach.is_all_found else None
+    return Code(f"{OPAQUE}{digest}" if reach.opaque else digest, reach.units, tuple(reach.opaque), files)
+
+
+def _began_ns() -> int:
+    """When this process was started, in nanoseconds since 1970; where that is not known, now."""
+    now_ns = time.time_ns()
+    try:
+        with open("/proc/self/stat") as file:
+            ticks = int(file.read().rpartition(")")[2].split()[_START_TIME])
+        age_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError, ValueError, IndexError):
+        return now_ns
+    return now_ns - age_ns
+
+
+_BEGAN_NS: int = _began_ns()  # of the process that has imported this: a fork has its modules of that
+
+
+def _states_of(files: Iterable[str]) -> dict[str, tuple[int, int]] | None:
+    """Size and mtime of files; None where one is not there."""
+    try:
+        states = {file: os.stat(file) for file in files}
+    except OSError:
+        return None
+    return {file: (state.st_size, state.st_mtime_ns) for file, state in states.items()}
 
 
 def _label_of(function: Callable[..., Any]) -> str:

@@ -56,12 +56,18 @@ class Reach:
         Names of what could not be looked into.
     seen
         What was found where.
+    files
+        Those in which the source of something was found.
+    is_all_found
+        Whether that is so of all that was reached.
     """
 
     def __init__(self, project: Project) -> None:
         self.units: dict[str, Unit] = {}
         self.opaque: list[str] = []
         self.seen = Seen()
+        self.files: set[str] = set()
+        self.is_all_found = True
         self._project = project
         self._resolver = Resolver(project, self.seen, self.opaque, self._describe_at)
         self._found: list[Ref] = []
@@ -161,9 +167,17 @@ class Reach:
         """All that a definition says and refers to; its unit is what of that does not lie elsewhere."""
         names = [(f"{name.kind} {'.'.join(name.chain)}", self._resolver.resolve(name, scope)) for name in source.names]
         found: list[Description] = [*own, *((label, value) for label, value in names if value is not None)]
+        self._note(source)
         part: Description = (source.spelling, *found)
         self.units[scope.unit] = Unit(_digest(json.dumps(_alone(part), default=str)), source.text)
         return part
+
+    def _note(self, source: Source) -> None:
+        file = source.place[0]
+        if file:
+            self.files.add(file)
+        else:
+            self.is_all_found = False
 
     # -- values
 

@@ -23,7 +23,7 @@ from luigi.worker import TaskProcess
 
 from luisy_dir import invocation, settings
 from luisy_dir.checking import Checks, ChecksLike, InputChecksLike, by_directory, checks_of, input_checks_of
-from luisy_dir.code import Code, code_of, frozen
+from luisy_dir.code import Code, Sent, code_of, frozen
 from luisy_dir.engines import ENGINES, open_engine, start_workers
 from luisy_dir.engines.event_loop import is_async
 from luisy_dir.engines.processes import end_with_parent
@@ -31,7 +31,7 @@ from luisy_dir.entry import Entry
 from luisy_dir.errors import BusyError, DefinitionError, GenerationError, ManifestError, MissingInputError
 from luisy_dir.fingerprint import fingerprint_of, is_opaque, state_sum
 from luisy_dir.formats import Format, check_library
-from luisy_dir.inputs import Inputs, codes_of_format, of_format
+from luisy_dir.inputs import Inputs, functions_of_format, of_format
 from luisy_dir.item import Item, printable
 from luisy_dir.journal import Origin
 from luisy_dir.keys import check_output_paths
@@ -54,7 +54,7 @@ from luisy_dir.step import Step
 from luisy_dir.storage import local
 from luisy_dir.targets.directory import DirectoryTarget, RawDirectoryTarget
 from luisy_dir.tasks.layers import LayerTask, check_scratch, replays_of
-from luisy_dir.tasks.processing import byte_codes_of, check_same_code, check_signature, prepare
+from luisy_dir.tasks.processing import check_same_code, check_signature, prepare
 from luisy_dir.transaction import Facts, Transaction
 from luisy_dir.verification import verify
 
@@ -436,10 +436,10 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         return {name: method for name, method in methods.items() if method is not DirectoryTask.setup}
 
     def _begin(
-        self, names: tuple[str, ...] | None, byte_codes: Mapping[str, str | None], checks: Checks
+        self, names: tuple[str, ...] | None, then: Mapping[str, Sent], others: Mapping[str, Callable[..., Any]]
     ) -> Callable[[list[Any], Item], Any]:
         """Prepare a worker; return what processes an item there."""
-        check_same_code(type(self).__name__, byte_codes, self._functions() | checks.functions)
+        check_same_code(type(self), then, self._functions(), others)
         return prepare(self, names)
 
     def _codes(self) -> dict[str, Code]:
@@ -447,8 +447,12 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         return {name: code_of(function, owner=type(self)) for name, function in self._functions().items()}
 
     def _ingredients(self, inputs: Inputs) -> Ingredients:
-        codes = [*self._codes().values(), *inputs.codes(), *codes_of_format(self._format, "write")]
-        return Ingredients(self._parts(inputs), told_units(codes))
+        codes = self._codes() | {name: code_of(function) for name, function in self._other_functions(inputs).items()}
+        return Ingredients(self._parts(inputs), told_units(codes.values()))
+
+    def _other_functions(self, inputs: Inputs) -> dict[str, Callable[..., Any]]:
+        """The user's own functions that are none of this class, by name: checks, and those that read and write."""
+        return self._checks(inputs).functions | inputs.functions() | functions_of_format(self._format, "write")
 
     def _keeps_earlier_code(self, ingredients: Ingredients, record: Record) -> bool:
         """Whether nothing but code is other than it was, and items that earlier code has made are to be kept."""
@@ -596,8 +600,10 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
     def _step(self, inputs: Inputs, *, sync: bool = False, origin: Origin | None = None) -> Step:
         """What is done with each item."""
         checks = self._checks(inputs)
-        byte_codes = byte_codes_of(self._functions() | checks.functions)
-        begin = partial(self._begin, inputs.names if inputs.is_named else None, byte_codes, checks)
+        others = self._other_functions(inputs)
+        codes = self._codes() | {name: code_of(function) for name, function in others.items()}
+        then = {name: Sent(replace(code, units={})) for name, code in codes.items()}
+        begin = partial(self._begin, inputs.names if inputs.is_named else None, then, others)
         seed = settings.resolve("seed", self)
         return Step(inputs.roots(), begin, self._format, seed, sync=sync, origin=origin, checks=checks)
 

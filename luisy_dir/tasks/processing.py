@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol
 
-from luisy_dir.code import of_byte_code
+from luisy_dir.code import Sent
 from luisy_dir.engines.event_loop import resolved
 from luisy_dir.errors import DefinitionError
 from luisy_dir.item import Item
@@ -22,29 +22,30 @@ class Processor(Protocol):
         """Prepare a worker."""
 
 
-def check_same_code(name: str, then: Mapping[str, str | None], functions: Mapping[str, Callable[..., Any]]) -> None:
+def check_same_code(
+    task: type,
+    then: Mapping[str, Sent],
+    methods: Mapping[str, Callable[..., Any]],
+    others: Mapping[str, Callable[..., Any]],
+) -> None:
     """Raise DefinitionError where a worker would run other code than was recorded.
 
     Parameters
     ----------
-    name
-        Of the task's class.
+    task
+        The task's class.
     then
-        What :func:`byte_codes_of` said in the process that the run was started in.
-    functions
-        The user's own functions in this process, by name.
+        What the user's own functions were in the process that the run was started in, by name.
+    methods, others
+        These functions in this process, by name: those of the class, and all others.
     """
-    for function, byte_code in byte_codes_of(functions).items():
-        if None not in {byte_code, then[function]} and byte_code != then[function]:
+    for name, sent in then.items():
+        is_other = sent.is_other(methods[name], task) if name in methods else sent.is_other(others[name])
+        if is_other:
             raise DefinitionError(
-                f"The file that defines {function} of {name} has changed since this program began, so that workers "
-                "would run other code than is recorded. Start again."
+                f"The file that defines {name} of {task.__name__}, or something that it uses, has changed since this "
+                "program began, so that workers would run other code than is recorded. Start again."
             )
-
-
-def byte_codes_of(functions: Mapping[str, Callable[..., Any]]) -> dict[str, str | None]:
-    """What functions are in this process, by name."""
-    return {name: of_byte_code(function) for name, function in functions.items()}
 
 
 def prepare(task: Processor, names: tuple[str, ...] | None) -> Callable[[list[Any], Item], Any]:
