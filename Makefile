@@ -38,6 +38,7 @@ format: $(STAMP) ## put the code into its canonical layout
 bench: $(STAMP)  ## measure what an item costs, and what a run costs that has little to do
 	$(BIN)/python tests/benchmarks/cost_per_item.py
 	$(BIN)/python tests/benchmarks/only_what_changed.py
+	$(BIN)/python tests/benchmarks/fingerprint.py
 
 stress: $(STAMP) ## let disks, power, memory and processes fail under runs; needs Linux, root and strace
 	$(BIN)/python tests/stress/stress.py $(ARGS)

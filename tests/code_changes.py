@@ -776,6 +776,51 @@ change(
     stale="a",
 )
 
+change(
+    "an attribute of a class that another module has given",
+    """
+    from .helpers import h
+    LIMIT = 1
+    class Scaler:
+        scale = h
+        def limit(self): return LIMIT
+    def a(x): return Scaler()
+    def b(x): return h(x)
+    def c(x): return x
+    """,
+    ("LIMIT = 1", "LIMIT = 2"),
+    stale="a",
+    helpers="LIMIT = 5\ndef h(x): return LIMIT",
+)
+change(
+    "an attribute that is set on a class from outside",
+    """
+    class Scaler:
+        def scale(self, x): return x
+    def other(self, x): return 1
+    Scaler.scale = other
+    Scaler.factor = 3
+    def a(x): return Scaler()
+    def b(x): return x
+    """,
+    ("factor = 3", "factor = 4"),
+    ("return 1", "return 2"),
+    stale="a",
+)
+change(
+    "many values",
+    """
+    VALUES = list(range(1000)) + [0]
+    TABLE = {n: n for n in range(1000)} | {0: 1}
+    def a(x): return VALUES
+    def b(x): return TABLE
+    def c(x): return x
+    """,
+    ("[0]", "[1]"),
+    ("0: 1", "0: 2"),
+    stale="ab",
+)
+
 # -- tasks ------------------------------------------------------------------------------------------------------------
 
 TASKS = """
@@ -796,7 +841,7 @@ TASKS = """
         @classmethod
         def make(cls, x): return cls.gain
         @staticmethod
-        def plain(x): return helper(x)
+        def plain(x): return helper(x.factor)
         @functools.cached_property
         def cached(self): return 20
     class C(Base):

@@ -870,6 +870,68 @@ def test_only_the_unit_that_changes_has_another_digest(imported, old, new, chang
     assert {name for name in then if then[name] != now[name]} == {changed}
 
 
+def test_what_an_object_or_a_partial_holds_is_a_unit_too(imported):
+    module = imported(
+        object_pipeline="""
+        import functools
+        class Reader:
+            def __init__(self, n): self.n = n
+            def read(self, x): return x
+        def h(x, n): return x
+        """
+    )
+    one, other = (code_of(module.Reader(n).read) for n in (1, 2))
+    two, three = (code_of(functools.partial(module.h, n=n)) for n in (2, 3))
+
+    reader = "object_pipeline.Reader"
+    assert list(one.units) == [f"{reader}.read()", f"{reader}.read", reader]
+    assert [name for name in one.units if one.units[name] != other.units[name]] == [f"{reader}.read()"]
+    assert list(two.units) == ["functools.partial()", "object_pipeline.h"]
+    assert [name for name in two.units if two.units[name] != three.units[name]] == ["functools.partial()"]
+
+
+def test_a_class_of_a_shell_counts_with_its_special_methods():
+    digests = set()
+    for value in (1, 2):
+        namespace = {"__name__": "somewhere"}
+        exec(f"class Step:\n    n = []\n    def __call__(self, x): return x + {value}\nstep = Step()", namespace)
+        digests.add(of_function(namespace["step"]))
+
+    assert len(digests) == 2
+
+
+def test_what_a_task_requires_counts_by_what_it_has_written_and_not_as_code(imported):
+    """Else nothing would ever be cut off: a change above would make everything below stale."""
+    module = imported(
+        graph_of_tasks="""
+        class Above:
+            def process(self, x): return 1
+        class Task:
+            def requires(self): return Above()
+            def process(self, x): return self.requires(), self.named()
+            def named(self): return 2
+        """
+    )
+
+    units = code_of(module.Task.process, owner=module.Task).units
+
+    assert list(units) == ["graph_of_tasks.Task.process", "graph_of_tasks.Task.named"]
+
+
+def test_a_function_that_is_no_method_has_no_self(imported):
+    """Its first argument is data, which may have a ``size`` as a task has."""
+    module = imported(
+        static_pipeline="""
+        def run(image): return image.size
+        class Task:
+            size = 3
+            function = staticmethod(run)
+        """
+    )
+
+    assert list(code_of(module.Task.function, owner=module.Task).units) == ["static_pipeline.run"]
+
+
 def test_a_second_definition_of_one_name_has_a_number(imported):
     module = imported(
         two_pipeline="""

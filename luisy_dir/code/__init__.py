@@ -14,9 +14,7 @@ from importlib.machinery import SourceFileLoader
 from inspect import unwrap
 from typing import Any
 
-import xxhash
-
-from luisy_dir.code.belonging import Project
+from luisy_dir.code.belonging import Project, name_of
 from luisy_dir.code.memory import Seen, held
 from luisy_dir.code.reach import Reach, Unit
 from luisy_dir.code.sources import function_behind
@@ -165,10 +163,11 @@ def _is_comparable(function: Callable[..., Any]) -> bool:
 
 
 def _code_from(reach: Reach, function: Callable[..., Any], owner: type | None) -> Code:
-    description = reach.describe(function, _label_of(function), owner)
+    name = name_of(function) if isinstance(function, (types.FunctionType, type)) else f"{name_of(function)}()"
+    description = reach.describe(function, name, owner)
     if isinstance(description, str):
         return Code(description, {}, tuple(reach.opaque))
-    digest = reach.digest_of(description)
+    digest = reach.digest_of(description, name)
     files = _states_of(reach.files) if reach.is_all_found else None
     return Code(f"{OPAQUE}{digest}" if reach.opaque else digest, reach.units, tuple(reach.opaque), files)
 
@@ -195,10 +194,6 @@ def _states_of(files: Iterable[str]) -> dict[str, tuple[int, int]] | None:
     except OSError:
         return None
     return {file: (state.st_size, state.st_mtime_ns) for file, state in states.items()}
-
-
-def _label_of(function: Callable[..., Any]) -> str:
-    return getattr(function, "__qualname__", type(function).__qualname__)
 
 
 def _key_of(function: Callable[..., Any], owner: type | None) -> tuple[int, int]:

@@ -15,8 +15,15 @@ import xxhash
 from luisy_dir.code.belonging import Project, is_a, name_of, spelled
 from luisy_dir.code.memory import Place, Seen, Thing
 from luisy_dir.code.resolution import Resolver, Scope, is_parameter
-from luisy_dir.code.sources import Source, function_behind, source_of_class, source_of_function, source_of_module
-from luisy_dir.code.values import BUILTIN, Description, Ref, opaque_in
+from luisy_dir.code.sources import (
+    Source,
+    function_behind,
+    methods_of,
+    source_of_class,
+    source_of_function,
+    source_of_module,
+)
+from luisy_dir.code.values import BUILTIN, Description, Ref, opaque_in, refers
 
 _NUMBERS = (bool, int, float, complex, type(None))
 _STORAGE = (types.GetSetDescriptorType, types.MemberDescriptorType)
@@ -72,14 +79,16 @@ class Reach:
         self._resolver = Resolver(project, self.seen, self.opaque, self._describe_at)
         self._found: list[Ref] = []
         self._numbers: dict[Ref, int] = {}
-        self._constants: set[tuple[int, str]] = set()
+        self._constants: set[tuple[str, str]] = set()
 
-    def digest_of(self, description: Description) -> str:
-        """Digest of a description and of all that it reaches.
+    def digest_of(self, description: Description, name: str) -> str:
+        """Digest of a description and of all that it reaches; ``name`` is its own, where it is no mere definition.
 
         Definitions refer to each other by number, in the order in which they are found: it does not matter in which
         module they lie, and they may refer to each other in circles.
         """
+        if isinstance(description, tuple) and not str(description[0]).startswith(BUILTIN):
+            self.units[self._new_unit(name)] = Unit(_digest(_alone(description)), "")
         total = xxhash.xxh3_128(self._flat(description).encode())
         for ref in self._found:  # grows
             total.update(f"\n{self._flat(self._part(ref))}".encode())
@@ -111,46 +120,40 @@ class Reach:
     def _function(self, function: types.FunctionType, owner: type | None) -> Description:
         code, source = function.__code__, source_of_function(function)
         unit = self._new_unit(name_of(function))
-        cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=False))
         guesses = tuple(name.chain[0] for name in source.names if name.kind == "global") if source.is_guess else ()
-        scope = Scope(unit, function.__globals__, cells, owner, code.co_qualname.rpartition(".")[0], guesses)
+        within = code.co_qualname.rpartition(".")[0]
+        scope = Scope(unit, function.__globals__, _cells_of(function), owner, within, guesses)
         own = [(name, self._inside(Place(function, name), unit, owner)) for name in ("__defaults__", "__kwdefaults__")]
         if "__wrapped__" in vars(function):
             own.append(("__wrapped__", self._inside(Place(function, "__wrapped__"), unit, owner)))
         return self._settled(scope, source, own)
 
     def _class(self, cls: type) -> Description:
-        source = source_of_class(cls)
+        source, methods = source_of_class(cls), methods_of(cls)
         unit = self._new_unit(name_of(cls))
-        methods = [function for function in map(function_behind, vars(cls).values()) if function is not None]
-        methods = [function for function in methods if self._project.has(function)]
-        cells = {
-            name: cell
-            for function in methods
-            for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False)
-        }
-        namespace = next(
-            (function.__globals__ for function in methods), vars(sys.modules.get(cls.__module__, types.ModuleType("")))
-        )
+        module = sys.modules.get(cls.__module__)
+        namespace = methods[0].__globals__ if methods else {} if module is None else vars(module)
+        cells = {name: cell for method in methods for name, cell in _cells_of(method).items()}
         own = [("bases", self.describe(cls.__bases__, unit)), ("metaclass", self.describe(type(cls), unit))]
-        own += self._attributes(cls, source, unit)
+        own += self._members(cls, unit) if isinstance(cls, EnumMeta) else self._attributes(cls, source, unit)
         return self._settled(Scope(unit, namespace, cells), source or Source("vars", ()), own)
+
+    def _members(self, cls: EnumMeta, unit: str) -> Iterator[tuple[str, Description]]:
+        members: Mapping[str, Any] = cls.__members__
+        return ((name, self.describe(member.value, f"{unit}.{name}")) for name, member in members.items())
 
     def _attributes(self, cls: type, source: Source | None, unit: str) -> Iterator[tuple[str, Description]]:
         """Of a class, what its source does not say, or not as it is now."""
-        if isinstance(cls, EnumMeta):
-            members: Mapping[str, Any] = cls.__members__
-            yield from ((name, self.describe(member.value, f"{unit}.{name}")) for name, member in members.items())
-            return
+        methods = methods_of(cls)
         for name, value in sorted(vars(cls).items()):
             function = function_behind(value)
-            if _is_of_python(name, value) or is_parameter(value):
+            if _is_of_python(name, function, value) or is_parameter(value):
                 continue
-            if function is not None:
-                is_said = source is not None and source.contains(source_of_function(function))
-                if is_said or (function.__code__.co_filename.startswith("<") and name.startswith("__")):
-                    continue
-            yield name, self._inside(Place(cls, name), unit, None)
+            if function in methods and source is not None:
+                continue
+            description = self._inside(Place(cls, name), unit, None)
+            if function is None or source is None or refers(description):  # else a library has put it there
+                yield name, description
 
     def _module(self, module: types.ModuleType) -> Description:
         source = source_of_module(module)
@@ -169,7 +172,7 @@ class Reach:
         found: list[Description] = [*own, *((label, value) for label, value in names if value is not None)]
         self._note(source)
         part: Description = (source.spelling, *found)
-        self.units[scope.unit] = Unit(_digest(json.dumps(_alone(part), default=str)), source.text)
+        self.units[scope.unit] = Unit(_digest(_alone(part)), source.text)
         return part
 
     def _note(self, source: Source) -> None:
@@ -191,12 +194,14 @@ class Reach:
             return self.describe(value, f"{unit}.{place.name}", owner)
         label = _label_of(place)
         description = self.describe(value, label, owner)
-        if isinstance(description, Ref) or function_behind(value) is not None or str(description).startswith(BUILTIN):
+        is_name = isinstance(description, str) and description.startswith(BUILTIN)
+        if is_name or isinstance(description, Ref) or function_behind(value) is not None:
             return description
-        if place.key not in self._constants:
-            self._constants.add(place.key)
+        digest = _digest(_alone(description))
+        if (label, digest) not in self._constants:  # it may be found in a class and in one that is derived from it
+            self._constants.add((label, digest))
             text = f"{place.name} = {value!r}" if type(value) in _NUMBERS else ""
-            self.units[self._new_unit(label)] = Unit(_digest(json.dumps(_alone(description))), text)
+            self.units[self._new_unit(label)] = Unit(digest, text)
         return ("constant", description)
 
     def _new_unit(self, name: str) -> str:
@@ -216,8 +221,12 @@ def _alone(description: Description) -> Description:
     return "definition" if isinstance(description, Ref) else description
 
 
-def _digest(text: str) -> str:
-    return xxhash.xxh3_128_hexdigest(text.encode())
+def _digest(alone: Description) -> str:
+    return xxhash.xxh3_128_hexdigest(json.dumps(alone).encode())
+
+
+def _cells_of(function: types.FunctionType) -> dict[str, types.CellType]:
+    return dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=False))
 
 
 def _label_of(place: Place) -> str:
@@ -229,8 +238,12 @@ def _label_of(place: Place) -> str:
     return f"{name_of(holder)}.{place.name}"
 
 
-def _is_of_python(name: str, value: object) -> bool:
-    """Whether an attribute of a class is there for Python's own use."""
+def _is_of_python(name: str, function: types.FunctionType | None, value: object) -> bool:
+    """Whether an attribute of a class is there for Python's own use, or was made by a decorator of the class."""
     if name.startswith("__") and name.endswith("__"):
-        return function_behind(value) is None
+        code = None if function is None else function.__code__
+        is_written = (
+            code is not None and code.co_qualname.endswith(f".{name}") and "__create_fn__" not in code.co_qualname
+        )
+        return not is_written
     return name == "_abc_impl" or isinstance(value, _STORAGE) or is_a(value, "_collections", "_tuplegetter")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import importlib
 import sys
 import types
@@ -159,7 +160,10 @@ class Resolver:
                 self._not_imported(below)
                 return MISSING
         value = self._seen.look(place)
-        return getattr(module, place.name, MISSING) if value is MISSING else value
+        if value is MISSING:
+            with contextlib.suppress(Exception):  # a module may make its names up
+                return getattr(module, place.name)
+        return value
 
     def _is_method(self, value: Any, scope: Scope) -> bool:
         """Whether a function that another one wraps is a method of the same owner."""

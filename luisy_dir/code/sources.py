@@ -143,14 +143,21 @@ def source_of_function(function: types.FunctionType) -> Source:
 
 def source_of_class(cls: type) -> Source | None:
     """What a class says; None where that is not known, or the file was edited since it was imported."""
-    methods = [function for function in map(function_behind, vars(cls).values()) if _is_written_in(function, cls)]
-    sources = [source_of_function(method) for method in methods if method is not None]
+    sources = [source_of_function(method) for method in methods_of(cls)]
     name = sources[0].place[0] if sources else getattr(sys.modules.get(cls.__module__), "__file__", None)
     file = _file(name)
-    nodes = [] if file is None else file.classes.get(cls.__qualname__, [])
-    found = [file.source_of(node) for node in nodes if file is not None]
+    if file is None:
+        return None
+    found = [file.source_of(node) for node in file.classes.get(cls.__qualname__, [])]
     found = [source for source in found if all(map(source.contains, sources))]
     return found[0] if len(found) == 1 else None
+
+
+def methods_of(cls: type) -> list[types.FunctionType]:
+    """The functions that are written in a class, and not made by a decorator or taken from elsewhere."""
+    functions = (function_behind(value) for name, value in vars(cls).items() if not name.startswith("__annotate"))
+    start = f"{cls.__qualname__}."
+    return [function for function in functions if function and function.__code__.co_qualname.startswith(start)]
 
 
 def source_of_module(module: types.ModuleType) -> Source | None:
@@ -174,10 +181,6 @@ def function_behind(value: Any) -> types.FunctionType | None:
     except Exception:  # noqa: BLE001 - it wraps itself, or does anything when it is asked
         return None
     return value if type(value) is types.FunctionType else None
-
-
-def _is_written_in(function: types.FunctionType | None, cls: type) -> bool:
-    return function is not None and function.__code__.co_qualname.startswith(f"{cls.__qualname__}.")
 
 
 def _file(name: str | None, namespace: dict[str, Any] | None = None) -> _File | None:

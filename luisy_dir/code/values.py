@@ -30,6 +30,8 @@ _NAMED = (types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMe
 _NEVER_CHANGES = (str, bytes, int, float, complex, *_SAYS_ALL, re.Pattern, types.FunctionType, type, types.ModuleType)
 _OF_ONE = (functools.cached_property, functools.partialmethod, functools.singledispatchmethod)
 _WRITTEN_IN_PYTHON = 1 << 9  # Py_TPFLAGS_HEAPTYPE
+_SIMPLE = {bool, int, float, complex, str, bytes, type(None)}
+_MANY = 100  # from here on many plain values are described by one digest, ten times faster
 OPAQUE, BUILTIN = "opaque:", "builtin:"
 
 
@@ -92,6 +94,11 @@ def opaque_in(description: Description) -> bool:
     return isinstance(description, str) and description.startswith(OPAQUE)
 
 
+def refers(description: Description) -> bool:
+    """Whether there is a definition of the project in it."""
+    return any(map(refers, description)) if isinstance(description, tuple) else isinstance(description, Ref)
+
+
 def key_of(description: Description) -> str:
     """A text to sort by; definitions are told apart by their names."""
     return json.dumps(description, default=lambda ref: name_of(ref.target))
@@ -121,7 +128,11 @@ class _Describer:
         return describe(self, value)
 
     def each(self, values: Iterable[Any]) -> Iterator[Description]:
-        return map(self.describe, values)
+        values = list(values)
+        if len(values) > _MANY and {*map(type, values)} <= _SIMPLE:
+            yield f"{len(values)} values {xxhash.xxh3_128_hexdigest(repr(values).encode(errors='surrogatepass'))}"
+        else:
+            yield from map(self.describe, values)
 
     def once(self, value: object, parts: Callable[[], Iterable[Description]]) -> Description:
         if id(value) in self._met:
@@ -241,7 +252,8 @@ def _method(describer: _Describer, value: types.MethodType) -> Description:
 
 
 def _static(describer: _Describer, value: Any) -> Description:
-    return (type(value).__name__, describer.describe(value.__func__))
+    owner = None if isinstance(value, staticmethod) else describer.owner
+    return (type(value).__name__, _Describer(describer.project, owner).describe(value.__func__))
 
 
 def _property(describer: _Describer, value: property) -> Description:
