@@ -47,7 +47,7 @@ FLOORS = {
     "report": 4,
     "verification": 4,
     "staleness": 4,
-    "lineage": 4,
+    "lineage": 5,
     "transaction": 5,
     "replaying": 5,
     "runner": 6,

@@ -128,6 +128,14 @@ def below(task, name):
     return os.path.join(task().output().path, name)
 
 
+def to_lower(self, text):
+    return text.lower()
+
+
+def shout(path):
+    return path
+
+
 def append(path, text="!"):
     with open(path, "a") as file:
         file.write(text)
@@ -261,7 +269,7 @@ class TestWhy:
         assert output.file.shape == np.load(found.path).shape
         assert found.entry.meta["brightness"] > 0
         assert found.entry.seed is not None
-        assert set(found.code) == {"process"}
+        assert set(found.code) == {"pipelines.RedChannel.process"}
 
     def test_a_source_may_be_a_raw_file(self, three_layers):
         found = why(below(Arrays, f"{CAT}.npy"))
@@ -269,7 +277,7 @@ class TestWhy:
         (source,) = found.sources
         assert source.path == os.path.join(Images().output().path, f"{CAT}.png")
         assert os.path.getsize(source.path) == source.file.size
-        assert set(found.code) == {"process", "reader of Images"}
+        assert set(found.code) == {"pipelines.Arrays.process", "pipelines.read_image"}
 
     def test_a_key_stands_for_its_item(self, three_layers):
         by_key, by_path = why(below(RedChannel, CAT)), why(below(RedChannel, f"{CAT}.npy"))
@@ -440,6 +448,19 @@ class TestWhatCannotBeAsked:
         with pytest.raises(errors.DamagedManifestError):
             ask(below(Upper, "a.txt"))
 
+    @pytest.mark.parametrize("ask", [why, trace])
+    def test_what_this_user_may_not_look_at(self, put, ask, monkeypatch):
+        """It is not called unknown, or an input."""
+        put(a="a")
+        run(Upper)
+
+        def lstat(path):
+            raise PermissionError(13, "Permission denied", path)
+
+        monkeypatch.setattr(system, "lstat", lstat)
+        with pytest.raises(errors.InputError, match="Give this user the right to read it"):
+            ask(below(Upper, "a.txt"))
+
     def test_a_link_is_no_file_in_a_directory(self, put, working_dir):
         """But it is said where it leads."""
         put(a="a")
@@ -501,28 +522,30 @@ class TestMaking:
     def test_changed_code(self, put, monkeypatch):
         put(a="a")
         run(Upper)
-        monkeypatch.setattr(Upper, "process", lambda self, text: text.lower())
+        monkeypatch.setattr(Upper, "process", to_lower)
         run(Upper)
-        assert self.making() == Making(2, "code", ("process",))
+        assert self.making().reason == "code"
+        assert "test_lineage.to_lower was added" in self.making().because
         monkeypatch.setattr(Upper, "version", "2")
         run(Upper)
-        assert self.making() == Making(3, "code", ("version",))
+        assert self.making() == Making(3, "code", ("version was '', now '2'",))
 
     def test_another_reader(self, put, monkeypatch):
         put(a="a")
         run(Upper)
         now = Letters().output()
-        now.read_file = lambda path: "read"
+        now.read_file = shout
         monkeypatch.setattr(Letters, "output", lambda self: now)
         run(Upper)
-        assert self.making() == Making(2, "code", ("reader of Letters",))
+        assert self.making().reason == "code"
+        assert "test_lineage.shout was added" in self.making().because
 
     def test_another_seed(self, put, monkeypatch):
         put(a="a")
         run(Upper)
         monkeypatch.setenv("LUISY_DIR_SEED", "7")
         run(Upper)
-        assert self.making() == Making(2, "params", ("seed",))
+        assert self.making() == Making(2, "params", ("seed was 0, now 7",))
 
     def test_another_model(self, put, tmp_path):
         put(a="a")
@@ -531,7 +554,7 @@ class TestMaking:
             write(str(tmp_path / "model"), text)
             task.run()
         found = why(os.path.join(task.output().path, "a.txt"))
-        assert found.making == Making(2, "changed", ("model",))
+        assert found.making == Making(2, "changed", ("what model has made was changed",))
 
     def test_what_had_failed(self, put, monkeypatch):
         monkeypatch.setenv("LUISY_DIR_MAX_ERRORS", "1")
@@ -617,6 +640,32 @@ class TestMaking:
         write(below(Upper, f"{FOLDER}/00000001.json"), b"{}")
         assert self.making() == Making(2)
 
+    def test_code_that_does_not_count_is_no_reason(self, put, monkeypatch):
+        """Items that earlier code has made are kept, and explained by that code."""
+        put(a="a", b="b")
+        run(Upper)
+        before = why(below(Upper, "a.txt")).code
+        monkeypatch.setattr(Upper, "process", to_lower)
+        monkeypatch.setenv("LUISY_DIR_ON_CODE_CHANGE", "ignore")
+        put(b="other", c="new")
+        run(Upper)
+
+        assert self.making(name="b.txt") == Making(2, "changed", ("Letters: b.txt",))
+        assert self.making(name="c.txt") == Making(2, "new")
+        assert self.making() == Making(1, "new")
+        assert why(below(Upper, "a.txt")).code == before
+        assert why(below(Upper, "b.txt")).code != before
+        gc(Upper().output().path, keep=1)
+        assert "other code" in why(below(Upper, "a.txt")).warnings[0]
+
+    def test_the_generation_before_must_be_there_itself(self, put):
+        """Not one before that, which may differ in more."""
+        for text in ("a", "b", "c"):
+            put(a=text)
+            run(Upper)
+        write(below(Upper, f"{FOLDER}/00000002.json"), b"{}")
+        assert self.making() == Making(3)
+
     def test_an_item_may_have_been_taken_over_from_a_run_with_other_code(self, put):
         put(a="a")
         run(Upper)
@@ -660,6 +709,13 @@ class TestFilesNow:
             os.unlink(path)
             os.mkdir(path)
         assert self.state() == ("changed", "changed")
+
+    def test_a_pipe_in_the_place_of_an_empty_file_is_no_file(self, put):
+        source = os.path.join(put(a="", b="b"), "a.txt")
+        run(Upper)
+        os.unlink(source)
+        os.mkfifo(source)
+        assert self.state(deep=True) == ("changed", "unchanged")
 
     def test_a_pipe_in_the_place_of_a_file_does_not_stop_us(self, source):
         os.unlink(source)
@@ -722,6 +778,10 @@ class TestMoved:
 
         assert [node.kind for node in found.nodes] == ["raw", "output", "output"]
         assert [node.is_current for node in found.nodes] == [None, True, True]
+
+    def test_a_folder_in_a_directory_that_is_seen_through_a_link(self, three_layers, tmp_path):
+        os.symlink(below(RedChannel, "animals"), tmp_path / "animals")
+        assert why(tmp_path / "animals" / "cats" / "chelsea_0001.npy").entry.key == CAT
 
     def test_a_layer_that_is_a_link_to_another_disk(self, three_layers, tmp_path):
         os.rename(three_layers / "pipelines" / "interim", tmp_path / "disk")
@@ -822,6 +882,7 @@ class TestTrace:
         found = trace(below(Upper, "a.txt"), back=False)
 
         assert [(node.task, node.is_current) for node in found.nodes] == [("Upper", True), ("Joined", False)]
+        assert [edge.state for edge in found.edges] == ["unchanged"]  # whose source has the same path under its root
 
     def test_several_outputs_of_one_item(self, put):
         put(a="one two", b="three")
@@ -1139,6 +1200,7 @@ class TestHostileManifests:
         for asked in (os.path.join(upper, "a.txt"), below(length, "a.json")):
             traced = trace(asked)
             assert len(traced.nodes) == len(traced.edges) == 2
+            assert traced.warnings == ()
             assert str(traced).count("as above") == 1
 
     def test_a_way_without_end(self, upper):
@@ -1171,7 +1233,7 @@ class TestHostileManifests:
 
     @pytest.mark.parametrize(
         "parts",
-        [{}, {"process": 1, "read": 2, "write": 3}, {"process": {"process": 1}, "read": {"x": []}, "write": []}],
+        [{}, {"process": 1, "read": 2, "write": 3}, {"process": {"x": 1}, "read": {}, "write": []}, {"targets": 3}],
     )
     def test_parts_of_any_shape(self, upper, put, parts):
         put(a="b")
@@ -1221,6 +1283,19 @@ class TestHostileManifests:
         found = trace(os.path.join(Letters().output().path, "a.txt"))
         assert len(found.nodes) == 2
         assert [hidden in warning for warning in found.warnings] == [True]
+
+    def test_a_manifest_that_cannot_be_looked_at_is_no_missing_one(self, upper, monkeypatch):
+        real = system.lstat
+
+        def lstat(path):
+            if path == os.path.join(upper, FOLDER):
+                raise PermissionError(13, "Permission denied", path)
+            return real(path)
+
+        monkeypatch.setattr(system, "lstat", lstat)
+        found = trace(os.path.join(Letters().output().path, "a.txt"))
+        assert found.is_empty
+        assert found.warnings == (f"{upper!r} is left out: its manifest cannot be looked at.",)
 
     def test_a_directory_that_is_brought_up_to_date_meanwhile_is_left_out_with_a_warning(self, upper, monkeypatch):
         def entries_from(manifest, root, paths):

@@ -14,6 +14,7 @@ from luisy_dir.errors import InputError, ManifestError, MissingInputError, Unkno
 from luisy_dir.lineage.places import Place, entry_of_output, is_published, place_of
 from luisy_dir.manifest import Manifest, read_manifest
 from luisy_dir.record import has_pending
+from luisy_dir.storage import system
 
 _ADVICE_ON_ROOTS = "A run of its task that publishes writes that down."
 
@@ -24,6 +25,7 @@ def asked_place(path: str | os.PathLike[str]) -> Place:
     if "\0" in absolute:
         raise InputError(f"{absolute!r} is no path of a file. Give the path of one file, or of an item's key.")
     place = place_of(absolute)
+    _check_right(absolute)
     if is_published(absolute):
         raise InputError(
             f"{absolute!r} is a published directory. Give a file in it, or an item's key below it; 'luisy-dir report' "
@@ -32,6 +34,18 @@ def asked_place(path: str | os.PathLike[str]) -> Place:
     if place.directory is None and os.path.isdir(absolute):
         raise InputError(f"{absolute!r} is a folder. Give one file in it.")
     return place
+
+
+def _check_right(path: str) -> None:
+    """Raise InputError where this user may not look, so that nothing could be said of what lies there."""
+    try:
+        system.lstat(path)
+    except PermissionError as error:
+        raise InputError(
+            f"{path!r} cannot be looked at: {error.strerror}. Give this user the right to read it."
+        ) from error
+    except OSError:  # it is gone, or a key, which is no file
+        return
 
 
 def manifest_of(directory: str) -> Manifest:

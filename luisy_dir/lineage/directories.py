@@ -12,7 +12,7 @@ from luisy_dir.entry import Entry
 from luisy_dir.errors import BusyError, ManifestError
 from luisy_dir.lineage.places import Place, folders_of, is_published
 from luisy_dir.manifest import Manifest, read_manifest
-from luisy_dir.record import read_current
+from luisy_dir.record import FOLDER, read_current
 from luisy_dir.storage import system
 
 _LATER_LAYERS = ("interim", "final")
@@ -116,6 +116,8 @@ class Directories:
                 yield folder
             else:
                 names = self._folders_in(folder)
+                if FOLDER in names:
+                    self.warn(f"{folder!r} is left out: its manifest cannot be looked at.")
                 folders += [os.path.join(folder, name) for name in sorted(names, reverse=True) if name[0] != "."]
 
     def _folders_in(self, folder: str) -> list[str]:

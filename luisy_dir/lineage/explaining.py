@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC
 from typing import Any
 
@@ -17,7 +17,7 @@ from luisy_dir.lineage.asking import asked_place, find_item, manifest_of, warnin
 from luisy_dir.lineage.drawing import named_task, told_seconds
 from luisy_dir.lineage.making import Making, making_of
 from luisy_dir.lineage.places import FileNow, outputs_of, sources_of
-from luisy_dir.record import Record
+from luisy_dir.record import CodeUnit, Record
 
 _SHORT_DIGEST = 12
 
@@ -45,6 +45,8 @@ class Why:
         What the item was read from, and whether the files are as they were then.
     outputs
         What was written for the item, and whether the files are as they were written.
+    code
+        Each definition and constant that the generation was made with in which the entry was made, by name.
     warnings
         What could not be told, and why.
 
@@ -62,6 +64,7 @@ class Why:
     making: Making | None = None
     sources: tuple[FileNow, ...] = ()
     outputs: tuple[FileNow, ...] = ()
+    code: Mapping[str, CodeUnit] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     @property
@@ -69,11 +72,6 @@ class Why:
         """Digest of each required task that is no directory, such as a model, by name."""
         inputs = {} if self.record is None else self.record.inputs
         return {name: state.state for name, state in inputs.items() if state.kind == "target"}
-
-    @property
-    def code(self) -> dict[str, str]:
-        """Digest of each function that counts as code, by name."""
-        return {} if self.record is None else code_of(self.record)
 
     def as_dict(self) -> dict[str, Any]:
         """All facts as plain values, for JSON; of a raw file those alone that there are."""
@@ -95,7 +93,7 @@ class Why:
             "targets": self.targets,
             "outputs": [output.as_dict() for output in self.outputs],
             "fingerprint": record.fingerprint,
-            "code": self.code,
+            "code": {name: msgspec.to_builtins(unit) for name, unit in self.code.items()},
         }
 
     def __str__(self) -> str:
@@ -127,8 +125,9 @@ class Why:
             yield "target", f"{name}, digest {_short(digest)}"
         for output in self.outputs:
             yield "output", _told(output, "written")
+        yield "fingerprint", _short(record.fingerprint)
         if self.code:
-            yield "code", ", ".join(f"{name} {_short(digest)}" for name, digest in self.code.items())
+            yield "code", ", ".join(f"{name} {_short(unit.digest)}" for name, unit in self.code.items())
         if entry.seed is not None:
             yield "seed", str(entry.seed)
         for name, value in entry.meta.items():
@@ -157,25 +156,6 @@ def _told(now: FileNow, verb: str) -> str:
 
 def _short(digest: str) -> str:
     return digest[:_SHORT_DIGEST]
-
-
-def code_of(record: Record) -> dict[str, str]:
-    """Digest of each function that counts as code, by name, and of what else of the fingerprint is code."""
-    code = msgspec.to_builtins(record).get("code")
-    if isinstance(code, Mapping):
-        return {name: part["digest"] for name, part in code.items() if isinstance(part, Mapping) and "digest" in part}
-    functions, readers = record.parts.get("process"), record.parts.get("read")
-    found = dict(functions) if isinstance(functions, Mapping) else {}
-    for name, told in readers.items() if isinstance(readers, Mapping) else ():
-        is_raw = name in record.inputs and record.inputs[name].kind == "raw"
-        found[f"reader of {name}"] = _digest_in(told, 0 if is_raw else 1)
-    found["writer"] = _digest_in(record.parts.get("write"), 1)
-    return {str(name): str(digest) for name, digest in found.items() if digest}
-
-
-def _digest_in(told: Any, place: int) -> Any:
-    """Digest of a function as the fingerprint has it beside other facts; empty for one of our own formats."""
-    return told[place] if isinstance(told, list) and len(told) > place else ""
 
 
 def why(path: str | os.PathLike[str], *, deep: bool = False) -> Why:
@@ -216,7 +196,7 @@ def why(path: str | os.PathLike[str], *, deep: bool = False) -> Why:
     manifest = manifest_of(place.directory)
     found = find_item(manifest, place)
     entry, directory = found.entry, place.directory
-    making = making_of(manifest, entry)
+    making, made = making_of(manifest, entry)
     return Why(
         path=place.path,
         kind=found.kind,
@@ -226,6 +206,7 @@ def why(path: str | os.PathLike[str], *, deep: bool = False) -> Why:
         making=making,
         sources=sources_of(directory, manifest.record, entry, deep=deep),
         outputs=outputs_of(directory, entry, deep=deep),
+        code={} if isinstance(made.code, msgspec.UnsetType) else made.code,
         warnings=(*found.warnings, *warnings_of(manifest, entry), *_told_other_code(making)),
     )
 
@@ -233,7 +214,7 @@ def why(path: str | os.PathLike[str], *, deep: bool = False) -> Why:
 def _told_other_code(making: Making) -> tuple[str, ...]:
     if not making.is_of_mixed_code:
         return ()
-    told = f"Generation {making.generation} has taken over items that an interrupted run had made with other code"
+    told = f"Generation {making.generation} also has entries that were made with other code"
     return (f"{told}, and nothing tells whether this is one of them.",)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -14,8 +15,7 @@ from luisy_dir.item import Source
 from luisy_dir.manifest import Manifest
 from luisy_dir.plan import Reason
 from luisy_dir.record import Record, generations_in, read_record
-
-_OF_PARAMETERS = {"parameters", "seed"}
+from luisy_dir.staleness import EARLIER_CODE, Ingredients
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Making:
         ``output missing or changed``; ``manifest damaged``. None where the generation before is not kept, so that the
         entry may be older, too.
     because
-        What exactly: the sources, functions or parameters that had changed.
+        What exactly: the sources that had changed, or what else.
     is_of_mixed_code
-        The generation has also taken over items that an interrupted run had made with other code; nothing tells which.
+        That generation also has entries that other code has made, and nothing tells which.
 
     Examples
     --------
@@ -73,8 +73,8 @@ _IN_WORDS = {
 }
 
 
-def making_of(manifest: Manifest, entry: Entry) -> Making:
-    """In which of the generations that are kept an entry was made, and why.
+def making_of(manifest: Manifest, entry: Entry) -> tuple[Making, Record]:
+    """In which of the generations that are kept an entry was made, and why; and the record of that generation.
 
     Parameters
     ----------
@@ -96,10 +96,11 @@ def making_of(manifest: Manifest, entry: Entry) -> Making:
         reason = Reason.NEW.value if made.generation == 1 else _AFTER_DAMAGE
     elif made.parent in kept:
         reason, because = _why(*kept[made.parent], made, new)
-    return Making(made.generation, reason, because, _is_of_mixed_code(made))
+    is_mixed = _has_resumed_other_code(made) or (reason is None and EARLIER_CODE in made.parts)
+    return Making(made.generation, reason, because, is_mixed), made
 
 
-def _is_of_mixed_code(record: Record) -> bool:
+def _has_resumed_other_code(record: Record) -> bool:
     fingerprints = () if isinstance(record.resumed, msgspec.UnsetType) else record.resumed
     return any(fingerprint != record.fingerprint for fingerprint in fingerprints)
 
@@ -124,13 +125,9 @@ def _why(before: Record, old: Entry | None, now: Record, new: Entry) -> tuple[st
     """Why an item was processed, in the order in which a plan asks."""
     if old is None:
         return Reason.NEW.value, ()
-    one, other = before.parts, now.parts
-    parts = {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
-    if parts:
-        told = tuple(name for part in sorted(parts) for name in _names(part, one.get(part), other.get(part)))
-        if parts <= {"targets"}:
-            return Reason.CHANGED.value, told
-        return (Reason.PARAMS if parts <= _OF_PARAMETERS else Reason.CODE).value, told
+    stale = _ingredients_of(now).reason_for(before)
+    if stale is not None and EARLIER_CODE not in now.parts:  # else what earlier code had made was kept
+        return stale.value, tuple(_changes(before, now))
     sources = tuple(_changed(old, new))
     if sources:
         return Reason.CHANGED.value, sources
@@ -139,14 +136,14 @@ def _why(before: Record, old: Entry | None, now: Record, new: Entry) -> tuple[st
     return (Reason.FAILED_BEFORE.value if old.status == "failed" else _IN_EITHER_WAY), ()
 
 
-def _names(part: str, old: Any, new: Any) -> Iterator[str]:
-    """What has changed in one part of a fingerprint, by the names that it has there."""
-    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
-        yield part
-        return
-    for name in sorted(old.keys() | new.keys(), key=str):
-        if old.get(name) != new.get(name):
-            yield f"reader of {name}" if part == "read" else str(name)
+def _changes(before: Record, now: Record) -> Iterator[str]:
+    """What had changed between two generations beside the inputs."""
+    with contextlib.suppress(AttributeError, TypeError, ValueError):  # parts that no version of luisy_dir has written
+        yield from (str(replace(change, diff="")) for change in _ingredients_of(now).changes_since(before))
+
+
+def _ingredients_of(record: Record) -> Ingredients:
+    return Ingredients(record.parts, {} if isinstance(record.code, msgspec.UnsetType) else record.code)
 
 
 def _changed(old: Entry, new: Entry) -> Iterator[str]:
