@@ -157,10 +157,10 @@ def similar(key: str, keys: Sequence[str]) -> list[str]:
     return [*dict.fromkeys([*of_that_name, *difflib.get_close_matches(key, near, _SIMILAR)])][:_SIMILAR]
 
 
-def folder_of_replays(working_dir: str, *parts: str) -> str:
-    """Where the outputs of replays lie, by the parts of the path of the task's directory, be it elsewhere."""
+def folder_in_scratch(working_dir: str, what: str, *parts: str) -> str:
+    """Where replays or rechecks write, by the parts of the path of the task's directory, be it elsewhere."""
     path = os.path.normpath("/" + "/".join(parts))
-    return os.path.join(working_dir, SCRATCH, "replay", path.lstrip("/"))
+    return os.path.join(working_dir, SCRATCH, what, path.lstrip("/"))
 
 
 def share_of_items(text: str) -> float:

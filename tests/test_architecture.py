@@ -48,6 +48,8 @@ FLOORS = {
     "verification": 4,
     "staleness": 4,
     "lineage": 5,
+    "recheck": 5,
+    "rechecking": 6,
     "transaction": 5,
     "replaying": 5,
     "runner": 6,

@@ -31,7 +31,7 @@ from luisy_dir.staging import staging_of
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
 LOOKING, CHANGING = (
-    ("ls", "report", "errors", "verify", "plan", "replay", "why", "trace"),
+    ("ls", "report", "errors", "verify", "recheck", "plan", "replay", "why", "trace"),
     ("rollback", "release", "gc", "probe", "demo"),
 )
 NAMES = (*LOOKING, "versions", "diff", *CHANGING)

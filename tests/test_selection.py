@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from luisy_dir.errors import MissingInputError
 from luisy_dir.item import Item
-from luisy_dir.selection import SCRATCH, Selection, folder_of_replays, keys_in, share_of_items, similar
+from luisy_dir.selection import SCRATCH, Selection, folder_in_scratch, keys_in, share_of_items, similar
 
 KEYS = [f"animals/{number:04d}" for number in range(2_000)]
 ITEMS = [Item(key, (), {}) for key in KEYS]
@@ -190,8 +190,8 @@ def test_all_items_lie_in_the_working_directory_itself():
 
 @pytest.mark.parametrize("parts", [("p", "interim", "", "T"), ("/p", "../../..", "T"), ("p", "a/../../../b")])
 def test_replays_lie_in_their_folder_whatever_the_parts_of_the_path(parts):
-    assert folder_of_replays("/data", *parts).startswith(f"/data/{SCRATCH}/replay/")
-    assert ".." not in folder_of_replays("/data", *parts)
+    assert folder_in_scratch("/data", "replay", *parts).startswith(f"/data/{SCRATCH}/replay/")
+    assert ".." not in folder_in_scratch("/data", "replay", *parts)
 
 
 # -- what is written --------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from luisy_dir.cli.failures import errors
 from luisy_dir.cli.listing import ls
 from luisy_dir.cli.planning import plan
 from luisy_dir.cli.probing import probe_command
+from luisy_dir.cli.rechecking import recheck
 from luisy_dir.cli.replaying import replay
 from luisy_dir.cli.reporting import report
 from luisy_dir.cli.returning import release, rollback
@@ -35,14 +36,15 @@ _TABLE_OF_EXIT_CODES = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {what}" fo
 def commands() -> None:
     """Look at directories that luisy_dir has published, at what a run would do, and go back to earlier generations.
 
-    Nothing here runs a task, but for demo, which fills a folder of its own; replay processes one item, and writes into
-    .scratch. What is published is changed by rollback, release and verify --repair alone, and gc removes what nobody
-    needs any more; all else only looks.
+    Nothing here runs a task, but for demo, which fills a folder of its own; replay processes one item, recheck some of
+    them again, and both write into .scratch. What is published is changed by rollback, release and verify --repair
+    alone, and gc removes what nobody needs any more; all else only looks.
     """
 
 
 for _command in (
-    ls, report, errors, verify, plan, replay, why, trace, versions, diff, rollback, release, gc, probe_command, demo,
+    ls, report, errors, verify, recheck, plan, replay, why, trace, versions, diff, rollback, release, gc,
+    probe_command, demo,
 ):  # fmt: skip
     commands.add_command(_command)
 

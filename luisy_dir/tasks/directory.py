@@ -53,7 +53,7 @@ from luisy_dir.staleness import Ingredients, told_units, versions_of, without_co
 from luisy_dir.step import Step
 from luisy_dir.storage import local
 from luisy_dir.targets.directory import DirectoryTarget, RawDirectoryTarget
-from luisy_dir.tasks.layers import LayerTask, check_scratch, replays_of
+from luisy_dir.tasks.layers import LayerTask, check_scratch, scratch_of
 from luisy_dir.tasks.processing import check_same_code, check_signature, prepare
 from luisy_dir.transaction import Facts, Transaction
 from luisy_dir.verification import verify
@@ -61,6 +61,7 @@ from luisy_dir.verification import verify
 if TYPE_CHECKING:
     import pandas as pd
 
+    from luisy_dir.recheck import Recheck
     from luisy_dir.replaying import Replayed
 
 logger = logging.getLogger("luigi-interface.luisy_dir")
@@ -341,7 +342,7 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         check_signature(self, inputs.names, is_named=inputs.is_named)
         self._check_engine(engine, inputs)
         item = find_item(inputs.items(self._manifest(), whole=True), key, inputs.where)
-        return replay(self._step(inputs), item, replays_of(self), with_event_loop=engine == "async")
+        return replay(self._step(inputs), item, scratch_of(self, "replay"), with_event_loop=engine == "async")
 
     def report(self) -> pd.DataFrame:
         """One row an item, index ``key``; after a run that did not publish, the rows of that run alone.
@@ -356,6 +357,53 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         path = self.output().path
         not_published, manifest = entries_in_staging(path), read_manifest(path)
         return frame(not_published if not_published or manifest is None else manifest.entries())
+
+    def recheck(self, sample: str | float = "1%") -> Recheck:
+        """Compute a sample of the published items again, and compare bytes and meta with what is recorded.
+
+        Nothing of what is published, of its manifest and staging is touched. It finds results that depend on more than
+        their inputs, code and parameters: on chance, time, order, libraries, files that no task knows of.
+
+        Parameters
+        ----------
+        sample
+            Share of the written items: ``"1%"`` or 0.01. It is always the same sample, and part of each larger one.
+
+        Raises
+        ------
+        MissingInputError
+            Nothing was published yet.
+        ForeignDirectoryError
+            Another task has published there.
+        SettingError
+            The sample is no share.
+        BusyError
+            Another recheck of this task is under way.
+        """
+        from luisy_dir.recheck import Recheck, fraction_of
+        from luisy_dir.rechecking import Rechecking, entries_in_sample
+
+        fraction, manifest, inputs = fraction_of(sample), self.output().manifest(), self._inputs()
+        record, path, engine = manifest.record, manifest.directory, settings.resolve("engine", self)
+        self._owner().check(path, record)
+        check_library(self._format.suffix)
+        check_signature(self, inputs.names, is_named=inputs.is_named)
+        self._check_engine(engine, inputs)
+        changes = [change for change in self._ingredients(inputs).changes_since(record) if change.kind != "seed"]
+        entries = entries_in_sample(manifest, fraction)
+        with Progress(str(self), len(entries)) as progress:
+            rechecking = Rechecking(
+                self._step(inputs, seed=record.parts["seed"]),
+                scratch_of(self, "recheck"),
+                lambda count: open_engine(engine, min(self._workers(), count)),
+                self._workers(),
+                [change.name for change in changes if change.kind == "targets"],
+                progress.advance,
+            )
+            rows = tuple(rechecking.rows(entries, path))
+        told = tuple(str(change).partition("\n")[0].rstrip(":") for change in changes if change.kind != "targets")
+        equal, written = len(entries) - len(rows), record.counts["written"]
+        return Recheck(path, record.generation, fraction, written, equal, rows, told)
 
     @classmethod
     def _results_below(cls, folder: str) -> Iterator[tuple[str, Mapping[str, str] | None]]:
@@ -597,14 +645,16 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         of_others = f", generation {record.generation}; {len(plan.unchanged)} unchanged" if record.parent else ""
         logger.info("%s: published %s as %s%s", self, progress, publication.path, of_others)
 
-    def _step(self, inputs: Inputs, *, sync: bool = False, origin: Origin | None = None) -> Step:
+    def _step(
+        self, inputs: Inputs, *, seed: int | None = None, sync: bool = False, origin: Origin | None = None
+    ) -> Step:
         """What is done with each item."""
         checks = self._checks(inputs)
         others = self._other_functions(inputs)
         codes = self._codes() | {name: code_of(function) for name, function in others.items()}
         then = {name: Sent(replace(code, units={})) for name, code in codes.items()}
         begin = partial(self._begin, inputs.names if inputs.is_named else None, then, others)
-        seed = settings.resolve("seed", self)
+        seed = settings.resolve("seed", self) if seed is None else seed
         return Step(inputs.roots(), begin, self._format, seed, sync=sync, origin=origin, checks=checks)
 
     def _resumption(self, parts: Mapping[str, Any]) -> Resumption:

@@ -19,7 +19,7 @@ from luigi.task import flatten
 
 from luisy_dir import invocation, settings
 from luisy_dir.errors import DefinitionError
-from luisy_dir.selection import folder_of_replays
+from luisy_dir.selection import folder_in_scratch
 
 logger = logging.getLogger("luigi-interface.luisy_dir")
 
@@ -145,10 +145,10 @@ def _layer_folder(cls: type[LayerTask], task: LayerTask | None = None) -> str:
     return os.path.join(working_dir, *_layer_of(cls))
 
 
-def replays_of(task: LayerTask) -> str:
-    """Absolute path of the folder for outputs of items that are replayed alone."""
+def scratch_of(task: LayerTask, what: str) -> str:
+    """Absolute path of the folder for outputs of items that are replayed, or rechecked."""
     parts = (*_layer_of(type(task)), task.get_sub_dir(), task.get_folder_name())
-    return folder_of_replays(settings.resolve("working_dir", task), *parts)
+    return folder_in_scratch(settings.resolve("working_dir", task), what, *parts)
 
 
 def _layer_of(cls: type[LayerTask]) -> tuple[str, ...]:
