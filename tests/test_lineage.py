@@ -90,7 +90,7 @@ class AllLetters(luisy.Task):
 @luisy.final
 @luisy.requires(Letters)
 @luisy.directory_output(".txt", engine="serial")
-class Measured(luisy.DirectoryTask):
+class MeasuredLetters(luisy.DirectoryTask):
     unit = luigi.Parameter(default="mm")
 
     def process(self, text, item):
@@ -233,6 +233,14 @@ class TestEntriesFrom:
 
         assert read_manifest(Upper().output().path).entries_from("Letters", ["a.txt"]) == []
 
+    @pytest.mark.parametrize("others", [[], ["b", "c", "d", "e"]], ids=["few", "many"])
+    def test_several_items_may_be_read_from_one_file(self, put, others):
+        put(a="a")
+        run(Upper)
+        forge(Upper().output().path, [an_entry(key, sources=(a_letter("a.txt"),)) for key in ("x", "y", "z")])
+        found = read_manifest(Upper().output().path).entries_from("Letters", ["a.txt", *others])
+        assert [entry.key for entry in found] == ["x", "y", "z"]
+
     def test_what_looks_like_a_source_in_meta_is_none(self, put):
         put(a="a")
         run(Upper)
@@ -342,11 +350,11 @@ class TestWhy:
 
     def test_parameters_are_shown_with_their_values(self, put):
         put(a="a")
-        Measured(unit="inch").run()
-        found = why(os.path.join(Measured(unit="inch").output().path, "a.txt"))
+        MeasuredLetters(unit="inch").run()
+        found = why(os.path.join(MeasuredLetters(unit="inch").output().path, "a.txt"))
 
         assert found.as_dict()["parameters"] == {"unit": "inch"}
-        assert "Measured(unit=inch), final" in str(found)
+        assert "MeasuredLetters(unit=inch), final" in str(found)
 
     def test_where_a_path_is_both_the_file_is_meant(self, write_files, monkeypatch):
         """And the item of that key is not passed over in silence."""
@@ -1050,12 +1058,12 @@ class TestTrace:
 
     def test_what_another_project_has_made_is_found_where_its_folder_is_given(self, put, working_dir):
         put(a="a")
-        run(Measured)  # of the project of this module
+        run(MeasuredLetters)  # of the project of this module
         path = os.path.join(Letters().output().path, "a.txt")
 
         assert trace(path).is_empty
-        assert [node.task for node in trace(path, working_dir).nodes] == [None, "Measured"]
-        assert [node.kind for node in trace(below(Measured, "a.txt")).nodes] == ["raw", "output"]
+        assert [node.task for node in trace(path, working_dir).nodes] == [None, "MeasuredLetters"]
+        assert [node.kind for node in trace(below(MeasuredLetters, "a.txt")).nodes] == ["raw", "output"]
 
     def test_without_layers_it_is_the_folder_above(self, tmp_path):
         write(str(tmp_path / "photographs" / "cat.png"), b"")
