@@ -23,7 +23,7 @@ from test_cli import BAD_NEWS, ERROR, FINE, HOSTILE, ROOT, WRONG_USAGE, is_harml
 import luisy_dir as luisy
 from luisy_dir import settings
 from luisy_dir.engines.event_loop import resolved
-from luisy_dir.errors import DefinitionError, ItemsFailedError, KeyCollisionError, MissingInputError
+from luisy_dir.errors import CheckError, DefinitionError, ItemsFailedError, KeyCollisionError, MissingInputError
 from luisy_dir.staging import locked
 
 # What a user might write: fails in a library that his code calls, with a variable to look at.
@@ -243,6 +243,19 @@ def test_an_item_that_fails_now_leaves_no_output_of_a_former_replay(letters, wor
         Strict().replay("a")
 
     assert files_below(replays(working_dir)) == []
+
+
+def test_checks_are_asked_as_in_a_run(letters, working_dir):
+    @luisy.project_name("pipelines")
+    @luisy.requires(Letters)
+    @luisy.directory_output(".txt", check=lambda text: len(text) < 5 or "too long")
+    class Checked(luisy.DirectoryTask):
+        def process(self, text):
+            return text
+
+    assert Checked().replay("a").status == "written"
+    with pytest.raises(CheckError, match="too long"):
+        Checked().replay("b")
 
 
 # -- what it reads ----------------------------------------------------------------------------------------------------
