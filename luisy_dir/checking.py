@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from luisy_dir.checks import Check, kind_of
@@ -13,7 +12,6 @@ from luisy_dir.code import of_function
 from luisy_dir.engines.event_loop import is_async
 from luisy_dir.engines.mapping import message_of
 from luisy_dir.errors import CheckError, DefinitionError, Reject
-from luisy_dir.fingerprint import is_opaque
 
 ItemCheck = Callable[[Any], object]  # passes with None or True; fails with False, a text, or an exception
 ChecksLike = ItemCheck | Sequence[ItemCheck]
@@ -68,15 +66,9 @@ class Checks:
 
 
 def _described(check: ItemCheck) -> str:
-    """A ready-made check says all by its name and arguments, wherever this package is installed."""
+    """A ready-made check says all by its name and arguments, so that a record can be read."""
     is_ready_made = isinstance(check, Check) and check.function.__module__ == Check.__module__
-    if is_ready_made:
-        return repr(check)
-    found = of_function(check)
-    if is_opaque(found) and is_dataclass(check):  # of an installed package, or with slots: its fields can be looked at
-        filled = {part.name: getattr(check, part.name) for part in fields(check)}
-        return of_function(partial(type(check).__call__, **filled))
-    return found
+    return repr(check) if is_ready_made else of_function(check)
 
 
 def name_of(check: ItemCheck) -> str:
