@@ -1052,6 +1052,30 @@ class TestTrace:
         monkeypatch.chdir(three_layers)
         assert trace(below(Arrays, CAT)).within == str(three_layers)
 
+    def test_the_current_directory_may_be_gone(self, three_layers, monkeypatch):
+        (three_layers / "gone").mkdir()
+        monkeypatch.chdir(three_layers / "gone")
+        (three_layers / "gone").rmdir()
+        assert trace(below(Arrays, CAT)).within == str(three_layers / "pipelines")
+
+    def test_hidden_folders_are_passed_over(self, three_layers):
+        shutil.copytree(Arrays().output().path, three_layers / "pipelines" / ".interim" / "Arrays")
+        assert len(trace(os.path.join(Images().output().path, f"{CAT}.png")).nodes) == 3
+
+    def test_a_folder_that_goes_meanwhile_is_no_matter(self, three_layers, monkeypatch):
+        gone = str(three_layers / "pipelines" / "interim" / "gone")
+        os.makedirs(gone)
+        real = system.scandir
+
+        def scandir(path):
+            if path == gone:
+                os.rmdir(gone)
+            return real(path)
+
+        monkeypatch.setattr(system, "scandir", scandir)
+        found = trace(below(Arrays, CAT))
+        assert (len(found.nodes), found.warnings) == (3, ())
+
     def test_another_folder_is_searched_where_it_is_given(self, three_layers):
         found = trace(below(Arrays, f"{CAT}.npy"), three_layers / "pipelines" / "raw")
         assert [node.kind for node in found.nodes] == ["raw", "output"]
@@ -1192,6 +1216,22 @@ class TestHostileManifests:
 
         assert found.sources[0].state in {"unknown", "gone", "changed"}
         assert len(traced.nodes) == 2
+
+    def test_an_item_and_an_output_of_one_name_are_two(self, upper):
+        sources = (a_letter("s.txt"),)
+        entries = [an_entry("a", sources=sources, outputs=(an_output("a.txt"),)), an_entry("a.txt", sources=sources)]
+        forge(upper, entries)
+        traced = trace(os.path.join(Letters().output().path, "s.txt"))
+
+        assert [node.kind for node in traced.nodes] == ["raw", "output", "item"]
+        assert len({node.path for node in traced.nodes[1:]}) == 1
+
+    def test_a_source_that_was_not_read_is_no_other_version(self, put, upper):
+        """As where a reader skips it: there is no digest to compare with."""
+        run(length)
+        source = Source("Upper", "a.txt", 999, 1)
+        forge(length().output().path, [an_entry("a", sources=(source,), status="skipped")])
+        assert [edge.state for edge in trace(below(length, "a")).edges] == ["unchanged", "changed"]
 
     def test_a_circle_of_one(self, upper):
         forge(upper, roots={"Letters": "."})
