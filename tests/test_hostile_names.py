@@ -132,9 +132,10 @@ class Copies(luisy.DirectoryTask):
     interrupted_after: ClassVar[int | None] = None
 
     def process(self, text, item):
-        if len(self.done) == type(self).interrupted_after:
+        controls = vars(sys.modules[__name__])["Copies"]  # out of sight of the fingerprint: they are no code
+        if len(controls.done) == controls.interrupted_after:
             raise Interrupted
-        self.done.append(item.key)
+        controls.done.append(item.key)
         if text.startswith("fail"):
             raise ValueError(f"cannot read {item.path} and {item.key}")
         return text

@@ -42,9 +42,10 @@ class LoudLetters(luisy.DirectoryTask):
     interrupted_at: ClassVar[str | None] = None
 
     def process(self, text, item):
-        if item.key == type(self).interrupted_at:
+        controls = vars(sys.modules[__name__])["LoudLetters"]  # out of sight of the fingerprint: they are no code
+        if item.key == controls.interrupted_at:
             raise Interrupted
-        self.done.append(item.key)
+        controls.done.append(item.key)
         if text == "none":
             return None
         if text == "fail":

@@ -145,9 +145,11 @@ class Reach:
     def _attributes(self, cls: type, source: Source | None, unit: str) -> Iterator[tuple[str, Description]]:
         """Of a class, what its source does not say, or not as it is now."""
         methods = methods_of(cls)
+        # A library's metaclass, such as Luigi's, keeps what it needs in private attributes of the class.
+        is_registered = type(cls) is not type and not self._project.has(type(cls))
         for name, value in sorted(vars(cls).items()):
             function = function_behind(value)
-            if _is_of_python(name, function, value) or is_parameter(value):
+            if _is_of_python(name, function, value) or is_parameter(value) or (is_registered and name[0] == "_"):
                 continue
             if function in methods and source is not None:
                 continue
