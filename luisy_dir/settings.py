@@ -14,9 +14,10 @@ import luigi
 from luigi.cmdline_parser import CmdlineParser
 from luigi.configuration import LuigiTomlParser, get_config
 
-from luisy_dir.engines import ENGINES, usable_cpus
+from luisy_dir.engines import ENGINES
 from luisy_dir.errors import DefinitionError, SettingError
 from luisy_dir.policy import Policy
+from luisy_dir.resources import usable_cpus
 from luisy_dir.resumption import RESUME
 from luisy_dir.selection import Selection, keys_in, share_of_items
 from luisy_dir.transaction import DURABILITIES

@@ -14,6 +14,7 @@ PACKAGE = os.path.dirname(luisy_dir.__file__)
 LUIGI_FROM = 7  # the lowest floor of the rim
 FLOORS = {
     "errors": 0,
+    "resources": 0,
     "storage.system": 0,
     "storage": 0,
     "item": 1,

@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import pytest
 
-from luisy_dir.engines import ENGINES, mapping, open_engine, usable_cpus
+from luisy_dir.engines import ENGINES, mapping, open_engine
 from luisy_dir.engines.mapping import map_unordered
 from luisy_dir.engines.processes import ProcessExecutor, end_with_parent
 from luisy_dir.engines.serial import SerialExecutor
@@ -655,14 +655,3 @@ def test_a_function_that_returns_no_executor_is_an_error_that_names_it():
 def test_a_foreign_engine_is_told_how_many_workers_there_are():
     with open_engine("concurrent.futures:ThreadPoolExecutor", 3) as executor:
         assert executor._max_workers == 3
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
-def test_usable_cpus_are_those_of_the_affinity():
-    """Not those of the machine, of which a batch system gives each job a few."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
-    try:
-        assert usable_cpus() == 1
-    finally:
-        os.sched_setaffinity(0, before)

@@ -14,8 +14,9 @@ from luigi.cmdline_parser import CmdlineParser
 from luigi.configuration import get_config
 
 from luisy_dir import settings
-from luisy_dir.engines import open_engine, usable_cpus
+from luisy_dir.engines import open_engine
 from luisy_dir.errors import SettingError
+from luisy_dir.resources import usable_cpus
 from luisy_dir.settings import SETTINGS, adopt, process_state, resolve, set_working_dir
 
 SOURCES = ["flag", "python", "environment", "class", "luigi.cfg"]  # the strongest first

@@ -14,11 +14,6 @@ from luisy_dir.errors import SettingError
 ENGINES = ("serial", "threads", "processes", "async")
 
 
-def usable_cpus() -> int:
-    """Number of CPUs that this process may use: those of its affinity, not those of the machine."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def open_engine(name: str, workers: int) -> Executor:
     """Executor for the configuration word ``name``.
 
