@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from luisy_dir.checks import Check, kind_of
 from luisy_dir.code import of_function
 from luisy_dir.engines.event_loop import is_async
-from luisy_dir.engines.mapping import message_of
+from luisy_dir.engines.packing import message_of
 from luisy_dir.errors import CheckError, DefinitionError, Reject
 
 ItemCheck = Callable[[Any], object]  # passes with None or True; fails with False, a text, or an exception

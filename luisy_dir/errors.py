@@ -23,7 +23,7 @@
         ├── ItemsFailedError           more items failed than ``max_errors`` allows
         ├── CheckError                 a check of a task says that the data of an item is not as it should be
         ├── SetupError                 ``setup`` raised in a worker
-        └── WorkerDiedError            a worker process ended without an answer
+        └── WorkerDiedError            workers die before they begin, or the engine cannot go on without one
 
     Reject                         raised by a step: this item is not wanted, and why
 
@@ -118,7 +118,7 @@ class SetupError(RunError):
 
 
 class WorkerDiedError(RunError):
-    """A worker process ended without an answer."""
+    """Workers die before they have an item in hand, or one has died and the engine cannot go on without it."""
 
 
 class Reject(Exception):  # noqa: N818 - a verdict on an item, not an error

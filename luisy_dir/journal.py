@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import weakref
 import zlib
@@ -18,6 +19,7 @@ from luisy_dir.storage import local, system
 NAME = "journal-"  # begins the name of each
 SYNCING = "syncing-"  # begins the name of a file that lies beside them while all is brought to the disk
 FILES = "files"  # the folder of a run's outputs, beside its journals
+_RUN_LETTERS = 8  # of the name of a run, which ends with its id
 _T = TypeVar("_T")
 
 
@@ -87,6 +89,24 @@ class Journal:
 
 _encode_origin = msgspec.json.Encoder().encode
 _decode_origin = msgspec.json.Decoder(Origin).decode
+
+
+def worker_name(pid: int) -> str:
+    """Name of a process of this machine, with which the names of its workers begin."""
+    return f"{socket.gethostname()}-{pid}"
+
+
+def journal_of(run: str, worker: str) -> str:
+    """Absolute path of a worker's journal in a run's directory; no other run gives one that name."""
+    return os.path.join(run, f"{NAME}{run[-_RUN_LETTERS:]}-{worker}")
+
+
+def entries_of(run: str, pid: int) -> Iterator[Entry]:
+    """Entries that the workers of one process of this machine have made in a run."""
+    begin = journal_of(run, worker_name(pid)) + "-"
+    for path in journals_of(run):
+        if path.startswith(begin):
+            yield from (entry for entry, _ in _read_journal(path))
 
 
 def journals_of(run: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The policy of a run: how many items may fail before it is given up."""
+"""The policy of a run: how many items may fail before it is given up, and how long one may take."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from luisy_dir.errors import SettingError
 
 @dataclass(frozen=True)
 class Policy:
-    """How many items may fail before a run is given up.
+    """How many items may fail before a run is given up, and how long one may take before it has failed.
 
     Parameters
     ----------
     max_errors
         A count (an integer from 0), or a fraction of all items (a float between 0 and 1).
+    timeout
+        Seconds, more than 0; None for as long as it takes.
 
     Examples
     --------
@@ -25,6 +27,7 @@ class Policy:
     """
 
     max_errors: float = 0
+    timeout: float | None = None
 
     def __post_init__(self) -> None:
         is_fraction = isinstance(self.max_errors, float)
@@ -32,6 +35,8 @@ class Policy:
             raise SettingError(
                 f"max_errors is {self.max_errors!r}. Give a count (0, 1, 2 …) or a fraction (a float from 0.0 to 1.0)."
             )
+        if self.timeout is not None and not 0 < self.timeout < math.inf:
+            raise SettingError(f"timeout is {self.timeout!r}. Give a number of seconds greater than 0, or none.")
 
     def allowed(self, total: int) -> int:
         """How many of ``total`` items may fail."""

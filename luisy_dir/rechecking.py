@@ -9,7 +9,8 @@ from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from luisy_dir.engines.mapping import give_up_soon, map_unordered, unpack_error
+from luisy_dir.engines.mapping import give_up_soon, map_unordered
+from luisy_dir.engines.packing import unpack_error
 from luisy_dir.entry import Entry, decode_entry
 from luisy_dir.errors import BusyError, InputChangedError, LuisyDirError, StorageError, WorkerDiedError
 from luisy_dir.item import Item, Source, decode_item, encode_item

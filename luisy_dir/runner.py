@@ -7,10 +7,13 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import closing
 
-from luisy_dir.engines.mapping import give_up_soon, map_unordered, unpack_error
+from luisy_dir.engines.loss import NoWorkerError
+from luisy_dir.engines.mapping import give_up_soon, map_unordered
+from luisy_dir.engines.packing import unpack_error
 from luisy_dir.entry import Entry
 from luisy_dir.errors import ItemsFailedError, LuisyDirError, StorageError, WorkerDiedError
 from luisy_dir.item import Item, encode_item, printable
+from luisy_dir.losses import Losses
 from luisy_dir.plan import Plan
 from luisy_dir.policy import Policy
 from luisy_dir.step import Step, StepInWorker
@@ -59,7 +62,7 @@ def run(
     SetupError
         ``setup`` raised in a worker.
     WorkerDiedError
-        A worker process ended without an answer.
+        Workers die before they have an item in hand; or one has died, and the executor cannot go on without it.
     StorageError
         The disk is full, or failed.
     """
@@ -67,7 +70,12 @@ def run(
     budget = _Budget(policy.allowed(plan.item_count), len(items))
     at_work = StepInWorker(step, transaction.run)
     encoded = map(encode_item, items)
-    with closing(at_work), closing(map_unordered(executor, at_work, encoded, workers=workers)) as outcomes:
+    losses = Losses(step, transaction.run, lambda: {item.key for item in plan.todo})
+    with (
+        closing(at_work),
+        closing(losses),
+        closing(map_unordered(executor, at_work, encoded, workers=workers, on_loss=losses.settle)) as outcomes,
+    ):
         try:
             for outcome in outcomes:
                 line, packed = outcome
@@ -84,12 +92,21 @@ def run(
             give_up_soon(executor)
             raise
         except BrokenExecutor as error:
-            raise WorkerDiedError(
-                f"A worker process ended without an answer, after {budget.done} of {budget.total} items; it may have "
-                "been killed for its memory, or have crashed in C code. Nothing was published. Try fewer workers, or "
-                "engine='serial' to find the item. In a script of your own, call luigi under "
-                "`if __name__ == '__main__':`, because workers import the script."
-            ) from error
+            raise _worker_died(error, budget) from error
+
+
+def _worker_died(error: BrokenExecutor, budget: _Budget) -> WorkerDiedError:
+    so_far = f"after {budget.done} of {budget.total} items"
+    if isinstance(error, NoWorkerError):
+        return WorkerDiedError(
+            f"The run was given up {so_far}: {error} Nothing was published. A worker imports the module of the task "
+            "and calls its setup: look for what ends a process there. In a script of your own, call luigi under "
+            "`if __name__ == '__main__':`, because workers import the script."
+        )
+    return WorkerDiedError(
+        f"A worker process ended without an answer, {so_far}; it may have been killed for its memory, or have crashed "
+        "in C code. Nothing was published. Try fewer workers, or engine='processes', which goes on and names the item."
+    )
 
 
 class _Budget:

@@ -90,6 +90,10 @@ def _max_errors(text: str) -> float:
     return Policy(float(text) if "." in text or "e" in text.lower() else int(text)).max_errors
 
 
+def _timeout(text: str) -> float | None:
+    return None if text == "none" else Policy(timeout=float(text)).timeout
+
+
 def _truth(text: str) -> bool:
     values = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
     if text.lower() not in values:
@@ -106,6 +110,13 @@ SETTINGS = {
         ),
         Setting("workers", "auto", _workers, "auto, or a number from 1", "items worked on at the same time"),
         Setting("max_errors", "0", _max_errors, "a count, or a fraction such as 0.01", "items that may fail"),
+        Setting(
+            "timeout",
+            "none",
+            _timeout,
+            "none, or a number of seconds greater than 0",
+            "seconds that an item may take before its worker is killed and the item has failed; processes only",
+        ),
         Setting(
             "durability",
             "commit",
@@ -210,6 +221,7 @@ class luisy_dir(luigi.Config):  # noqa: N801 - Luigi makes the section and the f
     engine = luigi.Parameter(default="", description=SETTINGS["engine"].description)
     workers = luigi.Parameter(default="", description=SETTINGS["workers"].description)
     max_errors = luigi.Parameter(default="", description=SETTINGS["max_errors"].description)
+    timeout = luigi.Parameter(default="", description=SETTINGS["timeout"].description)
     durability = luigi.Parameter(default="", description=SETTINGS["durability"].description)
     resume = luigi.Parameter(default="", description=SETTINGS["resume"].description)
     seed = luigi.Parameter(default="", description=SETTINGS["seed"].description)

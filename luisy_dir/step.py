@@ -6,7 +6,6 @@ import contextlib
 import errno
 import itertools
 import os
-import socket
 import threading
 import time
 import traceback
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 
 from luisy_dir.checking import Checks
 from luisy_dir.engines.event_loop import Cancelled, NoEventLoopError, drained, has_event_loop, resolved
-from luisy_dir.engines.mapping import message_of, pack_error
+from luisy_dir.engines.packing import message_of, pack_error
 from luisy_dir.entry import Entry, Failure, OutputFile, Status, clean_meta, encode_entry
 from luisy_dir.errors import (
     BusyError,
@@ -33,8 +32,7 @@ from luisy_dir.errors import (
 )
 from luisy_dir.formats import Format, registered_formats, write_npy
 from luisy_dir.item import Item, Source, check_key, decode_item
-from luisy_dir.journal import FILES, Journal, Origin
-from luisy_dir.journal import NAME as JOURNAL
+from luisy_dir.journal import FILES, Journal, Origin, journal_of, worker_name
 from luisy_dir.output import Output
 from luisy_dir.reading import Gone, read_stable, with_digest
 from luisy_dir.staging import poison
@@ -152,7 +150,7 @@ class _Worker:
     _numbers = itertools.count()
 
     def __init__(self, step: Step, run: str) -> None:
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{next(self._numbers)}"
+        self.name = f"{worker_name(os.getpid())}-{next(self._numbers)}"
         try:
             self.process = step.begin()
         except LuisyDirError:
@@ -162,7 +160,7 @@ class _Worker:
                 f"No item could be processed, because setup raised {type(error).__name__}: {error}. "
                 "Nothing was published."
             ) from error
-        self.journal = Journal(os.path.join(run, JOURNAL + self.name), step.origin, sync=step.sync)
+        self.journal = Journal(journal_of(run, self.name), step.origin, sync=step.sync)
 
 
 @dataclass
@@ -190,6 +188,13 @@ class StepInWorker:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return StepInWorker, (self.step, self.run)
+
+    def prepare(self) -> None:
+        """Prepare this worker, so that no item is to blame for the time that it takes, or for a crash."""
+        try:
+            self._worker()
+        except Exception as error:  # noqa: BLE001 - the user's setup may raise anything
+            self._end = self._end or pack_error(self._told(error))
 
     def __call__(self, encoded: bytes) -> Outcome:
         """Do the step for one item, and append what became of it to this worker's journal."""

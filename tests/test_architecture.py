@@ -53,6 +53,7 @@ FLOORS = {
     "rechecking": 6,
     "transaction": 5,
     "replaying": 5,
+    "losses": 5,
     "runner": 6,
     "generations": 6,
     "publication": 6,

@@ -19,8 +19,9 @@ import psutil
 import pytest
 
 from luisy_dir.engines import ENGINES, mapping, open_engine
+from luisy_dir.engines.child import end_with_parent
 from luisy_dir.engines.mapping import map_unordered
-from luisy_dir.engines.processes import ProcessExecutor, end_with_parent
+from luisy_dir.engines.processes import ProcessExecutor
 from luisy_dir.engines.serial import SerialExecutor
 from luisy_dir.errors import SettingError
 
@@ -316,14 +317,15 @@ def test_a_worker_that_dies_while_others_are_being_started_leaves_nobody_waiting
         started.append(process)
         if len(started) == 1:
             os.kill(process.pid, signal.SIGKILL)
-        time.sleep(0.3)  # in which the pool would notice the death, before it knows of this worker
+        time.sleep(0.3)  # in which its death could be noticed, before anybody knows of this worker
 
     monkeypatch.setattr(multiprocessing.context.SpawnProcess, "start", start_slowly)
-    with ProcessExecutor(3) as executor, suppress(BrokenExecutor):
+    with ProcessExecutor(3) as executor:
         futures = [executor.submit(abs, -1) for _ in range(3)]
-        assert {type(future.exception(timeout=30)).__name__ for future in futures} == {"BrokenProcessPool"}
-    assert len(started) == 3
-    assert [process.is_alive() for process in started] == [False] * 3
+        errors = [future.exception(timeout=30) for future in futures]
+
+    assert [error for error in errors if not isinstance(error, (BrokenExecutor, type(None)))] == []
+    assert errors.count(None) >= 2
 
 
 def test_stop_iteration_is_an_error_like_any_other(executor):

@@ -60,3 +60,13 @@ def test_a_fraction_never_allows_more_than_all(fraction, total):
 def test_what_is_neither_count_nor_fraction_is_refused_at_once(wrong):
     with pytest.raises(SettingError, match=f"max_errors is {wrong!r}.*a fraction"):
         Policy(max_errors=wrong)
+
+
+def test_by_default_an_item_may_take_as_long_as_it_takes():
+    assert Policy().timeout is None
+
+
+@pytest.mark.parametrize("wrong", [0, 0.0, -1, -0.5, math.inf, math.nan])
+def test_a_time_that_is_no_limit_is_an_error_that_says_what_is_allowed(wrong):
+    with pytest.raises(SettingError, match=f"timeout is {wrong!r}.*seconds greater than 0"):
+        Policy(timeout=wrong)

@@ -64,6 +64,7 @@ VALUES = {
     "engine": (("serial", "serial"), ("threads", "threads")),
     "workers": (("3", 3), ("4", 4)),
     "max_errors": (("0.5", 0.5), ("7", 7)),
+    "timeout": (("0.5", 0.5), ("none", None)),
     "durability": (("none", "none"), ("item", "item")),
     "on_code_change": (("warn", "warn"), ("ignore", "ignore")),
     "resume": (("any-code", "any-code"), ("no", "no")),
@@ -110,6 +111,7 @@ def test_what_nobody_set_has_its_default(say, name):
     [
         ("engine", "processes"),
         ("max_errors", 0),
+        ("timeout", None),
         ("durability", "commit"),
         ("on_code_change", "rerun"),
         ("resume", "same-code"),
@@ -218,6 +220,7 @@ WRONG = {
     "engine": ["nope", "Serial", "dask", "module:", ":function", " serial"],
     "workers": ["0", "-1", "1.5", "many", "1,000", "0x2"],
     "max_errors": ["-1", "-0.1", "1.5", "some", "nan", "inf", "-inf", "1e400", "1/2", "50%", "0.5e"],
+    "timeout": ["0", "-1", "nan", "inf", "soon", "None", "30s"],
     "durability": ["commits", "ALL", "0"],
     "on_code_change": ["no", "RERUN", "0"],
     "resume": ["yes", "any", "0"],
@@ -284,7 +287,7 @@ def test_what_is_chosen_for_all_tasks_is_not_read_from_a_class(say, name):
 
 
 @pytest.mark.parametrize("value", [object(), b"serial", ["serial"], True, 2.0])
-@pytest.mark.parametrize("name", sorted(WRONG.keys() - {"retry_failed", *settings.OF_SELECTION}))
+@pytest.mark.parametrize("name", sorted(WRONG.keys() - {"retry_failed", "timeout", *settings.OF_SELECTION}))
 def test_a_class_attribute_of_another_kind_is_refused(say, name, value):
     with pytest.raises(SettingError, match="the class or decorator of Task"):
         resolve(name, say("class", name, value))

@@ -508,8 +508,8 @@ class TestBadItems:
         assert Strict().complete()
         assert os.listdir(working_dir / "pipelines" / "interim") == ["Strict"]
 
-    def test_a_worker_that_dies_is_an_error_that_says_so(self, letters):
-        with pytest.raises(errors.WorkerDiedError, match="ended without an answer"):
+    def test_an_item_that_ends_its_worker_is_an_item_that_failed(self, letters):
+        with pytest.raises(errors.ItemsFailedError, match="a: WorkerDied: the worker ended with exit code 3, while it"):
             Dying().run()
         assert not os.path.exists(Dying().output().path)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 from luisy_dir.engines.event_loop import AsyncExecutor
@@ -14,7 +13,7 @@ from luisy_dir.errors import SettingError
 ENGINES = ("serial", "threads", "processes", "async")
 
 
-def open_engine(name: str, workers: int) -> Executor:
+def open_engine(name: str, workers: int, *, timeout: float | None = None) -> Executor:
     """Executor for the configuration word ``name``.
 
     Parameters
@@ -24,11 +23,13 @@ def open_engine(name: str, workers: int) -> Executor:
         any :class:`concurrent.futures.Executor`.
     workers
         How many items may be worked on at the same time; ``serial`` has one worker.
+    timeout
+        Seconds that an item may take before its worker is killed; None for as long as it takes.
 
     Raises
     ------
     SettingError
-        There is no such engine.
+        There is no such engine, or it cannot end an item that takes too long.
 
     Examples
     --------
@@ -36,22 +37,26 @@ def open_engine(name: str, workers: int) -> Executor:
     ...     executor.submit(abs, -3).result()
     3
     """
+    if name == "processes":
+        return ProcessExecutor(workers, timeout=timeout)
+    if timeout is not None:
+        raise SettingError(
+            f"timeout is {timeout:g}, but the engine {name!r} cannot end an item that takes too long, because its "
+            "workers cannot be killed one by one. Choose engine='processes', or leave timeout out."
+        )
     if name == "serial":
         return SerialExecutor()
     if name == "threads":
         return ThreadPoolExecutor(workers, thread_name_prefix="luisy_dir")
-    if name == "processes":
-        return ProcessExecutor(workers)
     if name == "async":
         return AsyncExecutor(workers)
     return _foreign_executor(name, workers)
 
 
-def start_workers(executor: Executor, workers: int) -> None:
+def start_workers(executor: Executor) -> None:
     """Let worker processes start now, rather than when the first item is there; others have nothing to start."""
     if isinstance(executor, ProcessExecutor):
-        for _ in range(workers):
-            executor.submit(os.getpid)
+        executor.start()
 
 
 def _foreign_executor(name: str, workers: int) -> Executor:

@@ -13,8 +13,12 @@ from typing import Any, Generic, TypeVar
 
 import cloudpickle
 
+from luisy_dir.engines import slate
+from luisy_dir.engines.child import end_with_parent
 from luisy_dir.engines.event_loop import AsyncExecutor
-from luisy_dir.engines.processes import end_with_parent, kill_processes
+from luisy_dir.engines.loss import Loss, WorkerLost
+from luisy_dir.engines.packing import pack_error, unpack_error
+from luisy_dir.engines.processes import kill_processes
 from luisy_dir.engines.serial import SerialExecutor
 from luisy_dir.errors import DefinitionError
 
@@ -31,7 +35,12 @@ _GRACE_SECONDS = 0.5
 
 
 def map_unordered(
-    executor: Executor, function: Callable[[T], R], things: Iterable[T], *, workers: int = 1
+    executor: Executor,
+    function: Callable[[T], R],
+    things: Iterable[T],
+    *,
+    workers: int = 1,
+    on_loss: Callable[[list[T], Loss], tuple[list[R], list[T]]] | None = None,
 ) -> Generator[R, None, None]:
     """Yield ``function(thing)`` for every thing, in the order in which chunks are finished.
 
@@ -46,11 +55,15 @@ def map_unordered(
         Any Executor. In this process (serial, threads) the function is called as it is; elsewhere it crosses as a
         cloudpickle blob, unpickled once a worker, to a function of this module.
     function
-        What to do with one thing. An error ends the map and is raised here.
+        What to do with one thing. An error ends the map and is raised here. In another process, its method ``prepare``
+        is called before the things of each chunk, if it has one: what that takes is on no thing's account.
     things
         Read as they are needed.
     workers
         How many chunks the executor works on at the same time.
+    on_loss
+        Called with the things of a chunk over which a worker has died; returns results, and the things that are to be
+        done by another worker. None ends the map with an error.
 
     Yields
     ------
@@ -61,6 +74,8 @@ def map_unordered(
     ------
     DefinitionError
         The function cannot be sent to workers.
+    concurrent.futures.BrokenExecutor
+        A worker has died, and there is no ``on_loss``, or the executor cannot go on.
     ValueError
         There are no workers.
 
@@ -87,9 +102,16 @@ def map_unordered(
             done = wait(pending, return_when=FIRST_COMPLETED).done
             for future in [future for future in pending if future in done]:
                 chunk = pending.pop(future)
-                seconds, results = _received(future.result())
-                size.learn(seconds, len(results))
-                source.put_back(chunk[len(results) :])
+                try:
+                    seconds, results = _received(future.result())
+                except WorkerLost as lost:
+                    if on_loss is None:
+                        raise
+                    results, again = on_loss(chunk, lost.loss)
+                else:
+                    size.learn(seconds, len(results))
+                    again = chunk[len(results) :]
+                source.put_back(again)
                 yield from results
     except KeyboardInterrupt:
         give_up_soon(executor)
@@ -129,7 +151,7 @@ def _sender(
     executor: Executor, function: Callable[[T], R], is_over: threading.Event
 ) -> Callable[[list[T]], Future[Any]]:
     if isinstance(executor, (SerialExecutor, ThreadPoolExecutor)):
-        return lambda chunk: executor.submit(_call, function, chunk, is_over)
+        return lambda chunk: executor.submit(_call, function, chunk, is_over.is_set, _nothing)
     try:
         blob = cloudpickle.dumps(function)
     except Exception as error:
@@ -149,7 +171,9 @@ def _pickled(chunk: list[T]) -> bytes:
         return pickled
 
 
-def _call(function: Callable[[T], R], chunk: list[T], is_over: threading.Event | None = None) -> tuple[float, list[R]]:
+def _call(
+    function: Callable[[T], R], chunk: list[T], is_over: Callable[[], bool], take: Callable[[int], object]
+) -> tuple[float, list[R]]:
     """Results of as many things as take a while, at least one; the others are left for another chunk.
 
     A thing may take a thousand times as long as those before it, by which the chunk was cut; neither the end of a run
@@ -157,9 +181,10 @@ def _call(function: Callable[[T], R], chunk: list[T], is_over: threading.Event |
     """
     begin = now = time.perf_counter()
     results: list[R] = []
-    for thing in chunk:
-        if results and (now - begin > _LONGEST_CHUNK_SECONDS or (is_over is not None and is_over.is_set())):
+    for number, thing in enumerate(chunk):
+        if results and (now - begin > _LONGEST_CHUNK_SECONDS or is_over()):
             break
+        take(number)
         results.append(function(thing))
         now = time.perf_counter()
     return now - begin, results
@@ -172,40 +197,20 @@ def call_blob(blob: bytes, chunk: bytes) -> bytes:
     an error that cannot be unpickled would break the whole pool.
     """
     end_with_parent()
+    seen = slate.mine()
     try:
-        return pickle.dumps(_call(_unpickled(blob), pickle.loads(chunk)))
+        function, things = _unpickled(blob), pickle.loads(chunk)
+        getattr(function, "prepare", _nothing)()
+        return pickle.dumps(_call(function, things, _nothing, _nothing if seen is None else seen.take))
     except Exception as error:  # noqa: BLE001 - the parent raises it
         return pickle.dumps((None, pack_error(error)))
+    finally:
+        if seen is not None:
+            seen.put_down()
 
 
-def pack_error(error: BaseException) -> bytes:
-    """An exception on its way to another process: pickled twice over, beside what it says.
-
-    Some exceptions cannot be pickled, some not unpickled, and of some the other process does not know the class.
-    """
-    said = f"{type(error).__name__}: {message_of(error)}"
-    try:
-        return pickle.dumps((pickle.dumps(error), said))
-    except Exception:  # noqa: BLE001 - exceptions break in every imaginable way here
-        return pickle.dumps((b"", said))
-
-
-def unpack_error(packed: bytes) -> BaseException:
-    """The exception itself where that can be had, else a RuntimeError that says the same."""
-    pickled, said = pickle.loads(packed)
-    try:
-        error = pickle.loads(pickled)
-    except Exception:  # noqa: BLE001 - as above
-        error = None
-    return error if isinstance(error, BaseException) else RuntimeError(said)
-
-
-def message_of(error: BaseException) -> str:
-    """The message of any exception, even of one whose message breaks."""
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - exceptions break even here
-        return "(its message cannot be shown)"
+def _nothing(*_: object) -> bool:
+    return False
 
 
 _unpickling = threading.Lock()

@@ -25,8 +25,8 @@ from luisy_dir import invocation, settings
 from luisy_dir.checking import Checks, ChecksLike, InputChecksLike, by_directory, checks_of, input_checks_of
 from luisy_dir.code import Code, Sent, code_of, frozen
 from luisy_dir.engines import ENGINES, open_engine, start_workers
+from luisy_dir.engines.child import end_with_parent
 from luisy_dir.engines.event_loop import is_async
-from luisy_dir.engines.processes import end_with_parent
 from luisy_dir.entry import Entry
 from luisy_dir.errors import BusyError, DefinitionError, GenerationError, ManifestError, MissingInputError
 from luisy_dir.fingerprint import fingerprint_of, is_opaque, state_sum
@@ -247,8 +247,8 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         check_signature(self, inputs.names, is_named=inputs.is_named)
         if manifest is None:
             facts = self._facts(inputs, self._ingredients(inputs))
-            with open_engine(facts.engine, facts.workers) as executor:
-                start_workers(executor, facts.workers)  # they load what they need while the folder is scanned
+            with self._open_engine(facts.engine, facts.workers) as executor:
+                start_workers(executor)  # they load what they need while the folder is scanned
                 self._publish(self._plan_first_build(inputs), inputs, facts, publication, executor)
             return
         plan, inputs = self._plan_to_run(manifest, inputs)
@@ -265,7 +265,7 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
             ingredients = ingredients.with_earlier_code(manifest.record)
         facts = self._facts(inputs, ingredients)
         workers = min(facts.workers, sum(1 for _ in plan.todo))
-        with open_engine(facts.engine, workers) if workers else nullcontext() as executor:
+        with self._open_engine(facts.engine, workers) if workers else nullcontext() as executor:
             self._publish(plan, inputs, facts, publication, executor)
 
     # -- what the user may ask ------------------------------------------------------------------------------------
@@ -395,7 +395,7 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
             rechecking = Rechecking(
                 self._step(inputs, seed=record.parts["seed"]),
                 scratch_of(self, "recheck"),
-                lambda count: open_engine(engine, min(self._workers(), count)),
+                lambda count: self._open_engine(engine, min(self._workers(), count)),
                 self._workers(),
                 [change.name for change in changes if change.kind == "targets"],
                 progress.advance,
@@ -631,7 +631,7 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
                 self._keep_intact(transaction, plan, progress, facts.fingerprint)
             if executor is not None:
                 space = self._space(transaction, plan, publication)
-                policy = Policy(settings.resolve("max_errors", self))
+                policy = self._policy()
 
                 def on_entry(entry: Entry) -> None:
                     progress.advance(entry)
@@ -656,6 +656,12 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         begin = partial(self._begin, inputs.names if inputs.is_named else None, then, others)
         seed = settings.resolve("seed", self) if seed is None else seed
         return Step(inputs.roots(), begin, self._format, seed, sync=sync, origin=origin, checks=checks)
+
+    def _policy(self) -> Policy:
+        return Policy(settings.resolve("max_errors", self), settings.resolve("timeout", self))
+
+    def _open_engine(self, engine: str, workers: int) -> Executor:
+        return open_engine(engine, workers, timeout=self._policy().timeout)
 
     def _resumption(self, parts: Mapping[str, Any]) -> Resumption:
         """What may be taken over of an interrupted run."""

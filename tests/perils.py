@@ -1,0 +1,129 @@
+"""Tasks of which items and workers come to a bad end; in a module that is quickly imported by workers."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+from naps import NOTES, note
+
+import luisy_dir as luisy
+
+WORKERS = 3
+
+
+def loop_in_c():
+    """Never ends, and never lets another thread of its process run."""
+    re.match(r"(a+)+$", "a" * 60 + "b")
+
+
+def wait_for_others(name):
+    """Wait until as many workers as there are have come here."""
+    note(name, os.getpid())
+    path = os.path.join(os.environ[NOTES], name)
+    while True:
+        with open(path) as file:
+            if len(set(file.read().split())) >= WORKERS:
+                return
+        time.sleep(0.005)
+
+
+def die_together():
+    wait_for_others("together")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave_a_child_behind():
+    """As an item does that calls a program which hangs."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+    note("children", child.pid)
+    child.wait()
+
+
+PERILS = {
+    "exit": lambda: os._exit(3),
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "terminate": lambda: os.kill(os.getpid(), signal.SIGTERM),
+    "segfault": lambda: ctypes.string_at(0),
+    "abort": os.abort,
+    "sleep": lambda: time.sleep(300),
+    "loop": loop_in_c,
+    "together": die_together,
+    "child": leave_a_child_behind,
+    "hog": lambda: bytearray(1 << 40),
+}
+
+
+def read(path):
+    with open(path) as file:
+        return file.read()
+
+
+def write(text, file):
+    file.write(text[: len(text) // 2].encode())
+    if "HALF A FILE" in text:
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    file.write(text[len(text) // 2 :].encode())
+
+
+@luisy.make_directory_output(read)
+@luisy.raw
+class Perils(luisy.ExternalTask):
+    def get_folder_name(self):
+        return "perils"
+
+
+@luisy.interim
+@luisy.requires(Perils)
+@luisy.directory_output((read, write), suffix=".txt", workers=WORKERS, max_errors=1.0)
+class Perilous(luisy.DirectoryTask):
+    """Does what each file says; notes which item is begun where."""
+
+    def process(self, text, item):
+        note("begun", f"{item.key} {os.getpid()}")
+        item.meta["worker"] = os.getpid()
+        if text in PERILS and not os.path.exists(os.path.join(os.environ[NOTES], "mended")):
+            PERILS[text]()
+        if text.startswith("nap"):
+            time.sleep(float(text.split()[1]))
+        return text.upper()
+
+
+class Hurried(Perilous):
+    timeout = 1.0
+
+
+class Limited(Perilous):
+    def setup(self):
+        resource.setrlimit(resource.RLIMIT_AS, (1 << 34, resource.RLIM_INFINITY))
+
+
+class Impatient(Perilous):
+    """Its setup takes longer than an item may."""
+
+    timeout = 0.5
+
+    def setup(self):
+        time.sleep(1.0)
+
+
+class Unprepared(Perilous):
+    def setup(self):
+        note("setups", os.getpid())
+        os._exit(4)
+
+
+class Several(Perilous):
+    """Two outputs an item, the second of which some do not live to write."""
+
+    def process(self, text, item):
+        yield luisy.Output(text, key="first")
+        super().process(text, item)
+        yield luisy.Output(text, key="second")
