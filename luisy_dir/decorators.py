@@ -15,6 +15,8 @@ from luisy_dir.checking import ChecksLike, InputChecksLike, checks_of, input_che
 from luisy_dir.engines.event_loop import resolved
 from luisy_dir.errors import DefinitionError
 from luisy_dir.formats import Format, format_for
+from luisy_dir.grouping import check_group_by
+from luisy_dir.keys import check_join
 from luisy_dir.settings import OF_SELECTION, SETTINGS, told_not_of_task
 from luisy_dir.targets.file import (
     CSVTarget,
@@ -387,6 +389,8 @@ def directory_output(
     check: ChecksLike = (),
     check_input: InputChecksLike = (),
     depends_on: Collection[str] = (),
+    join: str | None = None,
+    group_by: Callable[[str], str | None] | None = None,
     **settings: Any,
 ) -> Callable[[T], T]:
     """Say how a DirectoryTask writes its results.
@@ -404,13 +408,20 @@ def directory_output(
         item fails where one returns False or a text that says why, or raises.
     check_input
         The same for what was read, before it is processed: of each required directory, or in a dictionary by name.
+    join
+        What becomes of a key that one of several required directories lacks: it is rejected (``"inner"``, the default),
+        ``process`` gets None (``"outer"``), or nothing is processed at all (``"strict"``).
+    group_by
+        ``group_by(key) -> group key``: files with the same group key are one item, of which ``process`` gets a list;
+        a file for which it returns None is left out.
     **settings
         Settings for this task, such as ``engine="threads"``.
 
     Raises
     ------
     DefinitionError
-        The suffix or a setting is not known, a check cannot be called, or the class is no DirectoryTask.
+        The suffix, a setting or the word for ``join`` is not known, a check cannot be called, or the class is no
+        DirectoryTask.
 
     Examples
     --------
@@ -422,7 +433,7 @@ def directory_output(
     """
     chosen = _format(format, suffix)
     _check_settings(settings)
-    attributes = settings | _checks(check, check_input)
+    attributes = settings | _checks(check, check_input) | _shape(join, group_by, "directory_output")
 
     def decorate(cls: T) -> T:
         _check_class(cls, DirectoryTask, "directory_output")
@@ -478,7 +489,7 @@ class _Filled:
         return self._function(*args, **kwargs, **self._filled)
 
 
-def directory_task(
+def directory_task(  # noqa: PLR0913 - what a class says in attributes
     format: FormatLike,
     *,
     suffix: str | None = None,
@@ -488,6 +499,8 @@ def directory_task(
     depends_on: Collection[str] = (),
     check: ChecksLike = (),
     check_input: InputChecksLike = (),
+    join: str | None = None,
+    group_by: Callable[[str], str | None] | None = None,
     **settings: Any,
 ) -> Callable[[Callable[..., Any]], type[FunctionTask]]:
     """Make a DirectoryTask of one function; stands directly above it, below ``requires`` and the layer.
@@ -511,6 +524,12 @@ def directory_task(
         Names of installed packages whose version counts as part of the code, such as ``("scikit-image",)``.
     check, check_input
         What is asked of the data of each output and input; see :func:`directory_output`.
+    join
+        What becomes of a key that one of several required directories lacks: it is rejected (``"inner"``, the default),
+        ``process`` gets None (``"outer"``), or nothing is processed at all (``"strict"``).
+    group_by
+        ``group_by(key) -> group key``: files with the same group key are one item, of which ``process`` gets a list;
+        a file for which it returns None is left out.
     **settings
         Settings for this task, such as ``engine="threads"`` or ``max_errors=0.01``.
 
@@ -531,7 +550,7 @@ def directory_task(
     """
     chosen = _format(format, suffix)
     _check_settings(settings)
-    checks = _checks(check, check_input)
+    attributes = settings | _checks(check, check_input) | _shape(join, group_by, "directory_task")
 
     def decorate(function: Callable[..., Any]) -> type[FunctionTask]:
         _check_function(function, params or {})
@@ -544,8 +563,7 @@ def directory_task(
             "format": chosen,
             "version": version,
             "depends_on": depends_on,
-            **settings,
-            **checks,
+            **attributes,
             **(params or {}),
         }
         made: type[FunctionTask] = types.new_class(
@@ -598,6 +616,18 @@ def _checks(check: ChecksLike, check_input: InputChecksLike) -> dict[str, Any]:
     """The class attributes of the checks that were given."""
     given = {"check": checks_of(check, "check"), "check_input": input_checks_of(check_input)}
     return {name: checks for name, checks in given.items() if checks}
+
+
+def _shape(join: str | None, group_by: Callable[[str], str | None] | None, decorator: str) -> dict[str, Any]:
+    """Class attributes that say what an item is made of, as far as something was given."""
+    shape: dict[str, Any] = {}
+    if join is not None:
+        check_join(join, decorator)
+        shape["join"] = join
+    if group_by is not None:
+        check_group_by(group_by, decorator)
+        shape["group_by"] = staticmethod(group_by)
+    return shape
 
 
 def _check_settings(settings: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@
     │   ├── MissingInputError          no folder, an empty folder, or a required task that is not complete
     │   ├── InputChangedError          a file changed while it was read, or no longer equals its entry
     │   ├── KeyCollisionError          two inputs would be written as one output
+    │   ├── UnmatchedKeysError         with ``join = strict``, a directory lacks a key that another one has
     │   ├── TooManyDeletedError        more inputs are gone at once than ``max_deleted`` allows
     │   └── UnknownPathError           no manifest knows the path that somebody asks about
     ├── OutputError                what a run would write to is not in order
@@ -63,6 +64,10 @@ class InputChangedError(InputError):
 
 class KeyCollisionError(InputError):
     """Two inputs would be written as one output."""
+
+
+class UnmatchedKeysError(InputError):
+    """With ``join = strict``, a required directory lacks a key that another one has."""
 
 
 class TooManyDeletedError(InputError):

@@ -19,9 +19,10 @@ from luisy_dir.entry import Entry
 from luisy_dir.errors import DefinitionError, KeyCollisionError
 from luisy_dir.fingerprint import fingerprint_of, is_opaque, state_sum
 from luisy_dir.formats import Format
-from luisy_dir.item import RACY_NS, Item, Source, list_files
-from luisy_dir.keys import join, without_collisions
-from luisy_dir.manifest import Manifest, published_items
+from luisy_dir.grouping import grouping_of
+from luisy_dir.item import RACY_NS, Item, Source, key_of, list_files
+from luisy_dir.keys import INNER, STRICT, check_matched, join, without_collisions
+from luisy_dir.manifest import Manifest, key_of_output, published_items
 from luisy_dir.record import InputState
 from luisy_dir.step import Root
 from luisy_dir.storage import local
@@ -54,6 +55,8 @@ class Inputs:
         self.is_named = isinstance(required, Mapping)
         self._task = task
         self._seed = seed
+        self._join = getattr(task, "join", INNER)
+        self._grouping = grouping_of(task)
         named = required.items() if isinstance(required, Mapping) else _with_names(flatten(required))
         named = list(named)
         for name, required_task in named:
@@ -107,18 +110,37 @@ class Inputs:
         """Directories and how their files are read, in the order of the arguments of ``process``."""
         return tuple(Root(name, target.path, target.read_file) for name, target in self._targets().items())
 
+    @property
+    def is_grouped(self) -> bool:
+        """Whether several files of one directory may be one item."""
+        return self._grouping is not None
+
     def items(self, manifest: Manifest | None = None, *, whole: bool = False) -> Iterator[Item]:
-        """Items as they are now, joined by key, in key order.
+        """Items as they are now, grouped and joined by key, in key order.
 
         Parameters
         ----------
         manifest
-            Of an earlier run of the task: saves asking the reader again which of several files of one key it skips.
+            Of an earlier run of the task: saves asking the reader again which files it skips.
         whole
             All items, whatever selection is made of them.
+
+        Raises
+        ------
+        KeyCollisionError
+            Two files of one directory would be written as one output.
+        UnmatchedKeysError
+            A directory lacks a key that another one has, where ``join`` is strict.
+        DefinitionError
+            ``group_by`` raised, or returned no key.
         """
-        each = [self._items_of(name, _Skips(manifest, self._targets())) for name in self._targets()]
-        items = each[0] if len(each) == 1 else join(each, self.folders, self._seed)
+        skips = _Skips(manifest, self._targets())
+        each = {name: self._items_of(name, skips) for name in self._targets()}
+        if self._join == STRICT and len(each) > 1:
+            known = {name: list(items) for name, items in each.items()}
+            check_matched(known, self.folders, skips)
+            each = {name: iter(items) for name, items in known.items()}
+        items = next(iter(each.values())) if len(each) == 1 else join([*each.values()], self.folders, self._seed)
         return self._selected(items) if self.is_selected and not whole else items
 
     @property
@@ -149,10 +171,18 @@ class Inputs:
         return f"{self._selection.name}: {self._counted}below {folder!r}, which is not the complete result"
 
     def _items_of(self, name: str, skips: _Skips) -> Iterator[Item]:
+        if self._grouping is not None:
+            return self._grouping.groups(self._files_as_items(name))
         if name in self.raw:
-            return without_collisions(self.raw[name].scan(name, self._seed), skips)
-        target = self.published[name]
-        return _unique(published_items(self._verified(name), target.format.suffix, root=name, seed=self._seed))
+            return without_collisions(self._files_as_items(name), skips)
+        return _unique(self._files_as_items(name))
+
+    def _files_as_items(self, name: str) -> Iterable[Item]:
+        """One item for each file of a directory, in key order; several may have one key."""
+        if name in self.raw:
+            return self.raw[name].scan(name, self._seed)
+        suffix = self.published[name].format.suffix
+        return published_items(self._verified(name), suffix, root=name, seed=self._seed)
 
     def recorded_states(self) -> dict[str, InputState]:
         """State of everything but raw folders, whose state is summed up from what was really read."""
@@ -192,12 +222,17 @@ class Inputs:
     def _is_as_it_was(self, name: str, then: InputState, start_ns: int) -> bool:
         if name in self.published:
             return (then.kind, then.state) == ("directory", self.manifests[name].record.outputs_digest)
-        now = state_sum(self._files_of(name))
-        is_certain = then.newest_mtime_ns <= start_ns - RACY_NS
-        return is_certain and (then.state, then.count) == (now.hexdigest(), now.count)
+        if then.newest_mtime_ns > start_ns - RACY_NS:
+            return False
+        files = self.files_of(name)
+        return _are_as_they_were(files, then) or (
+            self._grouping is not None
+            and not any("%" in path for path, _, _ in files)  # which may be spelled in another way than in its key
+            and _are_as_they_were(self._grouping.members(files), then)
+        )
 
-    def _files_of(self, name: str) -> list[tuple[str, int, int]]:
-        """Files of a raw folder, as this object saw them first."""
+    def files_of(self, name: str) -> list[tuple[str, int, int]]:
+        """Path, size and mtime of the files of a raw folder, in any order, as this object saw them first."""
         if name not in self._listed:
             self._listed[name] = list(self.raw[name].files())
         return self._listed[name]
@@ -210,11 +245,13 @@ class Inputs:
         Differences or None
             None where that cannot be told from the states of files alone.
         """
+        if self._grouping is not None:
+            return None
         (name,) = self.names
         if name in self.raw:
             record = manifest.record
             newest_ns = record.inputs[name].newest_mtime_ns
-            return of_folder(manifest, name, self._files_of(name), record.start_ns - RACY_NS, newest_ns)
+            return of_folder(manifest, name, self.files_of(name), record.start_ns - RACY_NS, newest_ns)
         return of_published(manifest, name, self._verified(name), self.published[name].format.suffix)
 
     def items_of(self, entries: Iterable[Entry], differences: Differences) -> list[Item]:
@@ -231,7 +268,7 @@ class Inputs:
         for entry in entries:
             if entry.key not in differences.keys:
                 seen = tuple(self._unread(source) for source in entry.sources)
-                items.append(Item(entry.key, seen, self.folders, self._seed))
+                items.append(Item(entry.key, seen, self.folders, self._seed, self._member_keys(seen)))
                 continue
             now = differences.sources.get(entry.sources[0].path)
             if now is not None:
@@ -255,11 +292,26 @@ class Inputs:
                 found |= functions_of_format(target.format, "read")
         return found
 
+    def _member_keys(self, sources: Iterable[Source]) -> tuple[str, ...]:
+        """Key of each member of a group; nothing where there are no groups."""
+        return tuple(self._key_of(source) for source in sources) if self.is_grouped else ()
+
+    def _key_of(self, source: Source) -> str:
+        if source.root in self.raw:
+            return key_of(source.name)
+        return key_of_output(source.path, self.published[source.root].format.suffix)
+
     def parts(self) -> dict[str, Any]:
-        """What the fingerprint says of the inputs: how they are read, which are taken, and what other targets hold."""
+        """What the fingerprint says of the inputs: how they are read and put together, which are taken, and so on."""
         read = {name: _of_reader(target) for name, target in self._targets().items()}
-        selection = {} if self._selection.is_all else {"selection": self._selection.name}
-        return {"read": read, "targets": self._digests_of_others} | selection
+        parts: dict[str, Any] = {"read": read, "targets": self._digests_of_others}
+        if not self._selection.is_all:
+            parts["selection"] = self._selection.name
+        if self._join != INNER:
+            parts["join"] = self._join
+        if self._grouping is not None:
+            parts["group_by"] = self._grouping.fingerprint
+        return parts
 
 
 class _Skips:
@@ -274,24 +326,32 @@ class _Skips:
         if self._manifest is None:
             return {}
         racy_from_ns = self._manifest.record.start_ns - RACY_NS
+        alone = ((entry.status, entry.sources[0]) for entry in self._manifest.entries() if len(entry.sources) == 1)
         return {
-            (source.root, source.path, source.size, source.mtime_ns): entry.status == "skipped"
-            for entry in self._manifest.entries()
-            for source in entry.sources
-            if source.mtime_ns <= racy_from_ns
+            (source.root, source.path, source.size, source.mtime_ns): status == "skipped"
+            for status, source in alone
+            if source.mtime_ns <= racy_from_ns and (status == "skipped" or source.digest is not None)
         }
 
     def __call__(self, item: Item) -> bool:
-        source = item.sources[0]
+        return all(self._is_skipped(source, item) for source in item.sources)
+
+    def _is_skipped(self, source: Source, item: Item) -> bool:
         recorded = self._recorded.get((source.root, source.path, source.size, source.mtime_ns))
         if recorded is not None:
             return recorded
         target = self._targets[source.root]
-        assert isinstance(target, RawDirectoryTarget)  # noqa: S101 - only raw keys collide
+        if not isinstance(target, RawDirectoryTarget):  # what a task has written is an item
+            return False
         try:
-            return target.skips(item.path)
+            return target.skips(item.path_of(source))
         except Exception:  # noqa: BLE001 - a file that cannot be read is an item that fails, not one that is skipped
             return False
+
+
+def _are_as_they_were(files: Iterable[tuple[str, int, int]], then: InputState) -> bool:
+    now = state_sum(files)
+    return (then.state, then.count) == (now.hexdigest(), now.count)
 
 
 def _with_names(tasks: list[luigi.Task]) -> list[tuple[str, luigi.Task]]:
@@ -302,7 +362,7 @@ def _with_names(tasks: list[luigi.Task]) -> list[tuple[str, luigi.Task]]:
     ]
 
 
-def _unique(items: Iterator[Item]) -> Iterator[Item]:
+def _unique(items: Iterable[Item]) -> Iterator[Item]:
     previous = None
     for item in items:
         if previous is not None and previous.key == item.key:

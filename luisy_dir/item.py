@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import stat as stat_bits
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
@@ -75,25 +75,36 @@ class Item:
     key
         The item's name: its path under the folder without the last suffix, ``/``-separated.
     sources
-        The files that it is read from: one, or one from each required directory.
+        The files that it is read from: one, or one from each required directory, or all of a group.
     folders
         Where the root of each source lies.
     seed
         The task's seed, from which ``rng`` is made.
+    member_keys
+        Key of each source, where they are those of a group; empty elsewhere.
     """
 
-    __slots__ = ("_meta", "_rng", "folders", "key", "seed", "sources")
+    __slots__ = ("_meta", "_places", "_rng", "folders", "key", "member_keys", "seed", "sources")
 
-    def __init__(self, key: str, sources: tuple[Source, ...], folders: Mapping[str, str], seed: int = 0) -> None:
+    def __init__(
+        self,
+        key: str,
+        sources: tuple[Source, ...],
+        folders: Mapping[str, str],
+        seed: int = 0,
+        member_keys: tuple[str, ...] = (),
+    ) -> None:
         self.key = key
         self.sources = sources
         self.folders = folders
         self.seed = seed
+        self.member_keys = member_keys
+        self._places: list[int] | None = None
         self._meta: dict[str, Any] | None = None
         self._rng: np.random.Generator | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Item, (self.key, self.sources, self.folders, self.seed)
+        return Item, (self.key, self.sources, self.folders, self.seed, self.member_keys)
 
     def __repr__(self) -> str:
         return f"Item({self.key!r})"
@@ -101,7 +112,28 @@ class Item:
     @property
     def path(self) -> str:
         """Absolute path of the (first) file that the item is read from."""
-        return self.path_of(self.sources[0])
+        return self.path_of(self._read()[0])
+
+    @property
+    def paths(self) -> list[str]:
+        """Absolute path of each file that the item is read from, in the order of the data that ``process`` gets.
+
+        Where ``process`` gets several lists, first those of the first; files that the reader skips are not there.
+        """
+        return [self.path_of(source) for source in self._read()]
+
+    @property
+    def keys(self) -> list[str]:
+        """Key of each of these files below its folder; but for the files of a group that is the item's own."""
+        keys = self.member_keys or (self.key,) * len(self.sources)
+        return list(keys if self._places is None else map(keys.__getitem__, self._places))
+
+    def _read(self) -> Sequence[Source]:
+        return self.sources if self._places is None else [self.sources[place] for place in self._places]
+
+    def note_read(self, places: list[int]) -> None:
+        """Note which of the sources there is data of, by their places; before that it is all of them."""
+        self._places = places
 
     def path_of(self, source: Source) -> str:
         """Absolute path of one of the item's sources."""
@@ -145,6 +177,7 @@ class Item:
 class _Encoded(msgspec.Struct, frozen=True, array_like=True, gc=False):
     key: str
     sources: tuple[Source, ...]
+    keys: tuple[str, ...] = ()
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -152,14 +185,14 @@ _decode = msgspec.msgpack.Decoder(_Encoded).decode
 
 
 def encode_item(item: Item) -> bytes:
-    """Key and sources of an item, as they cross to a worker: five times faster than pickle."""
-    return _encode(_Encoded(item.key, item.sources))
+    """Keys and sources of an item, as they cross to a worker: five times faster than pickle."""
+    return _encode(_Encoded(item.key, item.sources, item.member_keys))
 
 
 def decode_item(encoded: bytes, folders: Mapping[str, str], seed: int) -> Item:
     """The item of :func:`encode_item`."""
     decoded = _decode(encoded)
-    return Item(decoded.key, decoded.sources, folders, seed)
+    return Item(decoded.key, decoded.sources, folders, seed, decoded.keys)
 
 
 class _KeyLogger(logging.LoggerAdapter[logging.Logger]):

@@ -8,8 +8,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from luisy_dir.errors import KeyCollisionError
+from luisy_dir.errors import DefinitionError, KeyCollisionError, UnmatchedKeysError
 from luisy_dir.item import Item, key_of
+
+INNER, OUTER, STRICT = JOINS = ("inner", "outer", "strict")
+_EXAMPLES = 3
+_MOST_ASKED = 100  # readers are slow where they read
 
 
 def without_collisions(items: Iterable[Item], is_skipped: Callable[[Item], bool]) -> Iterator[Item]:
@@ -140,8 +144,8 @@ def check_folded_paths(paths: Iterable[str], folded: Callable[[str], str]) -> No
 def join(inputs: Sequence[Iterable[Item]], folders: Mapping[str, str], seed: int = 0) -> Iterator[Item]:
     """Items of several directories joined by key, in key order.
 
-    An item has the sources that were found, in the order of the directories; one with fewer sources than there are
-    directories has no match, and is for the step to reject.
+    An item has the sources that were found, in the order of the directories. What becomes of one that has none in some
+    directory is for the step to say.
 
     Parameters
     ----------
@@ -161,8 +165,80 @@ def join(inputs: Sequence[Iterable[Item]], folders: Mapping[str, str], seed: int
     [('x', 1), ('y', 2)]
     """
     merged = heapq.merge(*inputs, key=lambda item: item.key)
-    for key, group in itertools.groupby(merged, key=lambda item: item.key):
-        yield Item(key, tuple(source for item in group for source in item.sources), folders, seed)
+    for key, together in itertools.groupby(merged, key=lambda item: item.key):
+        items = list(together)
+        sources = tuple(source for item in items for source in item.sources)
+        yield Item(key, sources, folders, seed, tuple(key for item in items for key in item.member_keys))
+
+
+def check_join(word: object, name: str) -> None:
+    """Raise DefinitionError where a word says of no way to join directories.
+
+    Parameters
+    ----------
+    word
+        What was given.
+    name
+        Of the task or the decorator, for the message.
+    """
+    if word not in JOINS:
+        raise DefinitionError(f"join of {name} is {word!r}. Choose one of {', '.join(map(repr, JOINS))}.")
+
+
+def check_matched(
+    inputs: Mapping[str, Sequence[Item]], folders: Mapping[str, str], is_skipped: Callable[[Item], bool]
+) -> None:
+    """Raise UnmatchedKeysError where a directory lacks a key that another one has.
+
+    An item that the reader skips needs no match. The reader is asked only about items without one, and of very many
+    not about all.
+
+    Parameters
+    ----------
+    inputs
+        For each directory its items, in key order with unique keys.
+    folders
+        Absolute path of each directory.
+    is_skipped
+        Whether the reader skips the files of an item.
+
+    Examples
+    --------
+    >>> a, b = Item("a", (), {}), Item("b", (), {})
+    >>> check_matched({"A": [a], "B": [a, b]}, {"A": "/A", "B": "/B"}, is_skipped=lambda item: item.key == "b")
+    """
+    common = set.intersection(*({item.key for item in items} for items in inputs.values()))
+    told = [
+        told_of_one
+        for name, items in inputs.items()
+        if (told_of_one := _told_unmatched(f"{name!r} ({folders[name]!r})", items, common, is_skipped))
+    ]
+    if told:
+        raise UnmatchedKeysError(
+            f"join is 'strict', and not every key is in each of the required directories: {'; '.join(told)}. Add or "
+            "remove files, let the reader return None for those that are not meant, or choose join = 'inner', which "
+            "rejects them, or 'outer', which gives process None for what is missing."
+        )
+
+
+def _told_unmatched(name: str, items: Sequence[Item], common: set[str], is_skipped: Callable[[Item], bool]) -> str:
+    """What a directory has and others lack, in words; empty where there is nothing but what the reader skips."""
+    alone = [item for item in items if item.key not in common]
+    matchless: list[str] = []
+    asked = 0
+    for item in alone:
+        if asked >= _MOST_ASKED and len(matchless) >= _EXAMPLES:
+            break
+        asked += 1
+        if not is_skipped(item):
+            matchless.append(item.key)
+    if not matchless:
+        return ""
+    unasked = len(alone) - asked
+    count = f"up to {len(matchless) + unasked}" if unasked else str(len(matchless))
+    some = ", ".join(map(repr, matchless[:_EXAMPLES]))
+    more = " …" if len(matchless) > _EXAMPLES else ""
+    return f"{count} in {name} without a match, {some}{more}"
 
 
 class _HasKey(Protocol):

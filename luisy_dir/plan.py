@@ -382,6 +382,23 @@ def deletions(plan: Plan, roots: Collection[str]) -> int:
     )
 
 
+def lost_files(plan: Plan, root: str, there: Collection[str]) -> list[str]:
+    """Paths of the files of a folder that items were read from before, and that are gone, in order.
+
+    Parameters
+    ----------
+    plan
+        What a run would do.
+    root
+        Name of the folder.
+    there
+        Paths of the files that are in the folder.
+    """
+    entries = [row.entry for row in plan.changes if row.entry is not None]
+    read = {source.path for entry in entries for source in entry.sources if source.root == root}
+    return sorted(read.difference(there))
+
+
 def _lost(row: PlanRow) -> set[str]:
     """Names of the folders that an item has no file of any more; a folder with another name by now is not lost."""
     sources = row.entry.sources if row.entry is not None else ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -15,12 +15,13 @@ from luisy_dir.fingerprint import state_sum
 from luisy_dir.inputs import Inputs
 from luisy_dir.item import Item
 from luisy_dir.manifest import FileState, Manifest
-from luisy_dir.plan import Keys, Plan, Reason, deletions, plan_first_build, plan_update
+from luisy_dir.plan import Keys, Plan, Reason, deletions, lost_files, plan_first_build, plan_update
 from luisy_dir.policy import share_of
-from luisy_dir.record import generations_in, has_pending, read_record
+from luisy_dir.record import Record, generations_in, has_pending, read_record
 from luisy_dir.storage import local
 from luisy_dir.targets.directory import DirectoryTarget
 
+_EXAMPLES = 3
 _TO_TRY_AGAIN = {"failed", "output missing"}
 
 
@@ -158,15 +159,26 @@ def check_deletions(plan: Plan, inputs: Inputs, manifest: Manifest, max_deleted:
     """
     if inputs.is_selected:  # its first items are others as soon as files come before them
         return
-    raw = {root for root, state in manifest.record.inputs.items() if state.kind == "raw"}
-    gone, written = deletions(plan, raw), manifest.record.counts["written"]
-    if gone > share_of(max_deleted, written):
-        some = ", ".join(map(repr, plan.examples(Reason.DELETED)))
-        raise TooManyDeletedError(
-            f"{gone} of the {written} files that {manifest.directory!r} was made from are gone from {inputs}, such as "
-            f"{some}; max_deleted allows {max_deleted}. Nothing was removed. Is the disk mounted, and the path right? "
-            "If this is meant, run again with --luisy-dir-max-deleted 1.0."
-        )
+    for gone, count, examples in _losses(plan, inputs, manifest.record):
+        if gone > share_of(max_deleted, count):
+            some = ", ".join(map(repr, examples))
+            raise TooManyDeletedError(
+                f"{gone} of the {count} files that {manifest.directory!r} was made from are gone from {inputs}, such "
+                f"as {some}; max_deleted allows {max_deleted}. Nothing was removed. Is the disk mounted, and the path "
+                "right? If this is meant, run again with --luisy-dir-max-deleted 1.0."
+            )
+
+
+def _losses(plan: Plan, inputs: Inputs, record: Record) -> Iterator[tuple[int, int, list[str]]]:
+    """How many are gone, of how many, and some of them: items that were written; where there are groups, files."""
+    raw = {root: state.count for root, state in record.inputs.items() if state.kind == "raw"}
+    if not inputs.is_grouped and "group_by" not in record.parts:
+        examples = plan.examples(Reason.DELETED) or plan.examples(Reason.CHANGED)
+        yield deletions(plan, raw), record.counts["written"], examples
+        return
+    for root in filter(inputs.raw.__contains__, raw):
+        lost = lost_files(plan, root, {path for path, _, _ in inputs.files_of(root)})
+        yield len(lost), raw[root], lost[:_EXAMPLES]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -29,10 +29,12 @@ from luisy_dir.errors import (
     Reject,
     SetupError,
     StorageError,
+    UnmatchedKeysError,
 )
 from luisy_dir.formats import Format, registered_formats, write_npy
 from luisy_dir.item import Item, Source, check_key, decode_item
 from luisy_dir.journal import FILES, Journal, Origin, journal_of, worker_name
+from luisy_dir.keys import INNER, STRICT
 from luisy_dir.output import Output
 from luisy_dir.reading import Gone, read_stable, with_digest
 from luisy_dir.staging import poison
@@ -81,7 +83,7 @@ class Step:
     Parameters
     ----------
     roots
-        The directories that an item has one source from each, in the order of the arguments of ``process``.
+        The directories that an item has its sources from, in the order of the arguments of ``process``.
     begin
         Called once a worker; returns ``process(data, item)``, where ``data`` is a list as long as ``roots``.
     format
@@ -96,6 +98,10 @@ class Step:
         What the entries are made with, for the run that may have to go on; None where none shall.
     checks
         What is asked of the data of inputs and outputs.
+    join
+        What becomes of an item that has no data of one of the roots: see :data:`luisy_dir.keys.JOINS`.
+    is_grouped
+        An item has any number of sources from each root, and ``process`` gets a list for each.
     """
 
     roots: tuple[Root, ...]
@@ -106,6 +112,8 @@ class Step:
     formats: Mapping[str, Format] = field(default_factory=registered_formats)
     origin: Origin | None = None
     checks: Checks = field(default_factory=Checks)
+    join: str = INNER
+    is_grouped: bool = False
 
     def format_for(self, suffix: str) -> Format:
         """Format of an output with a suffix of its own."""
@@ -276,6 +284,7 @@ class _Attempt:
         self._process = process
         self._pack = pack
         self.sources: tuple[Source, ...] = ()
+        self._in_hand: Source | None = None
         self.outputs: list[OutputFile] = []
         self.meta: dict[str, Any] = {}
 
@@ -308,12 +317,14 @@ class _Attempt:
         except _NotWritten as verdict:
             return self._undo(item, verdict.status, _why(verdict.message))
         except Reject as verdict:
-            return self._undo(item, "rejected", Failure("Reject", _valid(str(verdict.reason))[:_LONGEST_MESSAGE]))
+            return self._undo(
+                item, "rejected", Failure("Reject", _valid(self._told(str(verdict.reason)))[:_LONGEST_MESSAGE])
+            )
         except (BusyError, StorageError, local.SyncFailed, NoEventLoopError, Cancelled, _Collision, Gone):
             self._remove_outputs()
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's functions may raise anything
-            return self._undo(item, "failed", _failure(error), self._pack(error))
+            return self._undo(item, "failed", _failure(error, self._told), self._pack(error))
         return _Verdict("written")
 
     def _undo(self, item: Item, status: Status, failure: Failure | None, exception: bytes | None = None) -> _Verdict:
@@ -325,12 +336,11 @@ class _Attempt:
         return _Verdict(status, failure, exception)
 
     def _read_process_write(self, item: Item) -> None:
-        if len(item.sources) < len(self._step.roots):
-            there = {source.root for source in item.sources}
-            missing = [root.name for root in self._step.roots if root.name not in there]
-            raise _NotWritten("rejected", f"no item of this key in {', '.join(missing)}")
+        if self._step.join == INNER:
+            self._check_there(item.sources)
         data = self._read(item)
-        self._step.checks.check_inputs([source.root for source in item.sources], data)
+        if self._step.checks.input:
+            self._check(data)
         result = resolved(self._process(data, item))
         if result is None:
             raise _NotWritten("rejected", "process returned None")
@@ -346,17 +356,88 @@ class _Attempt:
         else:
             self._write(item, Output(result))
 
+    def _check(self, data: list[Any]) -> None:
+        """Ask what was read of each root, in a group of each file; of nothing, nothing is asked."""
+        for root, value in zip(self._step.roots, data, strict=True):
+            values = (value or ()) if self._step.is_grouped else [value]
+            for each in values:
+                if each is not None:
+                    self._step.checks.check_inputs([root.name], [each])
+
+    def _check_there(self, sources: Sequence[Source]) -> None:
+        if len(sources) < len(self._step.roots) or self._step.is_grouped:
+            there = {source.root for source in sources}
+            missing = [root.name for root in self._step.roots if root.name not in there]
+            if missing:
+                raise _NotWritten("rejected", f"no item of this key in {', '.join(missing)}")
+
     def _read(self, item: Item) -> list[Any]:
-        data, sources = [], []
-        for source in item.sources:
-            read = self._step.reads[source.root]
-            value, seen = read_stable(read, item.path_of(source), source)
-            sources.append(seen)
-            self.sources = (*sources, *item.sources[len(sources) :])
-            if value is None:
-                raise _NotWritten("skipped")
-            data.append(value)
-        return data
+        """Data for each root: of its file, or of all its files in a group."""
+        is_each_needed = self._step.join == INNER and not self._step.is_grouped
+        data: list[Any] = []
+        seen: list[Source] = []
+        places: list[int] = []
+        begun = 0
+        try:
+            for place, source in enumerate(item.sources):
+                value, now = self._read_one(item, source, is_needed=is_each_needed)
+                begun = place + 1
+                if now is not None:
+                    seen.append(now)
+                if value is not None:
+                    data.append(value)
+                    places.append(place)
+                elif is_each_needed:
+                    raise _NotWritten("skipped")
+        finally:
+            self.sources = (*seen, *item.sources[begun:])
+        return data if is_each_needed else self._arranged(item, data, places)
+
+    def _read_one(self, item: Item, source: Source, *, is_needed: bool) -> tuple[Any, Source | None]:
+        """Data of one source, and the source as it was then; None for what is gone and not needed."""
+        self._in_hand = source
+        try:
+            value, now = read_stable(self._step.reads[source.root], item.path_of(source), source)
+        except Gone:
+            if is_needed:
+                raise
+            value, now = None, None
+        self._in_hand = None
+        return value, now
+
+    def _arranged(self, item: Item, data: list[Any], places: list[int]) -> list[Any]:
+        """What there is, in lists for each root, or alone; None for a root of which there is nothing."""
+        if not self.sources:
+            raise Gone
+        if not data:
+            raise _NotWritten("skipped")
+        by_root: dict[str, list[Any]] = {root.name: [] for root in self._step.roots}
+        for place, value in zip(places, data, strict=True):
+            by_root[item.sources[place].root].append(value)
+        if not all(by_root.values()):
+            self._check_matched([name for name, values in by_root.items() if not values])
+        item.note_read(places)
+        return [values if self._step.is_grouped else next(iter(values), None) for values in by_root.values()]
+
+    def _check_matched(self, missing: list[str]) -> None:
+        """What becomes of an item of which some roots have files that are gone by now, or are skipped."""
+        if self._step.join == INNER:
+            self._check_there(self.sources)
+            raise _NotWritten("skipped")
+        if self._step.join == STRICT:
+            raise UnmatchedKeysError(
+                f"There is nothing of this key in {', '.join(missing)}, although join is 'strict': the reader returned "
+                "None, or the file was removed since the run began. Put it back, remove its match, or let the reader "
+                "return None for that too."
+            )
+
+    def _told(self, message: str) -> str:
+        """A message with the name of the file in hand, where it is one of several of its item."""
+        source = self._in_hand
+        is_one_of_several = len(self.sources) > 1
+        if source is None or not is_one_of_several or source.name in message:
+            return message
+        return f"{source.name!r} of {source.root}: {message}"
 
     def _write_each(self, item: Item, results: Iterator[Any]) -> None:
         for result in results:
@@ -454,13 +535,15 @@ def _array_facts(data: Any, format: Format, size: int) -> tuple[tuple[int, ...] 
     return tuple(map(int, shape)), str(dtype.str), offset
 
 
-def _failure(error: BaseException) -> Failure:
+def _failure(error: BaseException, told: Callable[[str], str]) -> Failure:
     frames = traceback.extract_tb(error.__traceback__)
     outer = next((n for n, frame in enumerate(frames) if not frame.filename.startswith(_OWN_CODE)), len(frames))
     lines = traceback.StackSummary.from_list(frames[outer:]).format()
     text = "".join(lines) + "".join(traceback.format_exception_only(error)) if lines else ""
     return Failure(
-        type(error).__name__, _valid(message_of(error))[:_LONGEST_MESSAGE], _valid(text)[-_LONGEST_TRACEBACK:] or None
+        type(error).__name__,
+        _valid(told(message_of(error)))[:_LONGEST_MESSAGE],
+        _valid(text)[-_LONGEST_TRACEBACK:] or None,
     )
 
 

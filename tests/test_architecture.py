@@ -41,6 +41,7 @@ FLOORS = {
     "place": 3,
     "plan": 3,
     "space": 3,
+    "grouping": 3,
     "resumption": 4,
     "differences": 4,
     "rollforward": 4,

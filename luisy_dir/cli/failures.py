@@ -13,6 +13,8 @@ from luisy_dir.cli.text import examples, lines_of, say, say_json
 from luisy_dir.entry import Entry
 from luisy_dir.item import printable
 
+_SHOWN = 3  # of the files of an item, which may be very many
+
 
 @click.command(
     short_help="Show the items that failed or were rejected, and why.",
@@ -83,8 +85,10 @@ def _show_errors(place: Place, groups: dict[tuple[str, str], list[Entry]], *, wi
 
 
 def _show_error(entry: Entry, *, with_traceback: bool) -> None:
-    files = ", ".join(f"{source.root}: {source.path}" for source in entry.sources)
-    say(f"  {printable(entry.key)}  ({printable(files)})")
+    files = ", ".join(f"{source.root}: {source.path}" for source in entry.sources[:_SHOWN])
+    others = len(entry.sources) - _SHOWN
+    more = f" and {others} more" if others > 0 else ""
+    say(f"  {printable(entry.key)}  ({printable(files)}{more})")
     message = entry.error.message if entry.error else "no reason given"
     traceback = entry.error.traceback if entry.error and with_traceback else None
     for line in lines_of(traceback or message):  # a traceback ends with the message

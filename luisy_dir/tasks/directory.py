@@ -31,10 +31,11 @@ from luisy_dir.entry import Entry
 from luisy_dir.errors import BusyError, DefinitionError, GenerationError, ManifestError, MissingInputError
 from luisy_dir.fingerprint import fingerprint_of, is_opaque, state_sum
 from luisy_dir.formats import Format, check_library
+from luisy_dir.grouping import check_group_by_of
 from luisy_dir.inputs import Inputs, functions_of_format, of_format
 from luisy_dir.item import Item, printable
 from luisy_dir.journal import Origin
-from luisy_dir.keys import check_output_paths
+from luisy_dir.keys import INNER, check_join, check_output_paths
 from luisy_dir.manifest import Manifest, published_below, read_manifest
 from luisy_dir.place import check_place
 from luisy_dir.plan import Plan
@@ -85,6 +86,12 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         Names of installed packages whose version counts as part of the code, such as ``("scikit-image",)``.
     check, check_input : callable, list of callables, or for inputs a dictionary of those by name
         What is asked of the data of each output and input; see :func:`luisy_dir.directory_output`.
+    join : str
+        What becomes of a key that one of several required directories lacks: it is rejected (``inner``), ``process``
+        gets None (``outer``), or nothing is processed at all (``strict``).
+    group_by : callable or None
+        ``group_by(key) -> group key``: files with the same group key are one item, of which ``process`` gets a list;
+        a file for which it returns None is left out. With a first parameter ``self`` it is a method.
 
     Examples
     --------
@@ -105,6 +112,8 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
     depends_on: ClassVar[Collection[str]] = ()
     check: ClassVar[ChecksLike] = ()
     check_input: ClassVar[InputChecksLike] = ()
+    join: ClassVar[str] = INNER
+    group_by: ClassVar[Callable[..., str | None] | None] = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -118,6 +127,8 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         checks_of(type(self).check, f"check of {name}")
         input_checks_of(type(self).check_input, f"check_input of {name}")
         settings.check_class(type(self))
+        check_join(self.join, name)
+        check_group_by_of(type(self))
 
     # -- what a subclass may define -------------------------------------------------------------------------------
 
@@ -228,6 +239,8 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
             More inputs are gone at once than ``max_deleted`` allows.
         KeyCollisionError
             Two inputs would be written as one output.
+        UnmatchedKeysError
+            Where ``join`` is strict: a required directory lacks a key that another one has.
         ItemsFailedError
             More items failed than ``max_errors`` allows.
         BusyError
@@ -289,6 +302,8 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
             A raw folder is missing, or a required directory was not published yet.
         KeyCollisionError
             Two inputs would be written as one output.
+        UnmatchedKeysError
+            Where ``join`` is strict: a required directory lacks a key that another one has.
         """
         inputs, manifest = self._inputs(), self._manifest()
         plan = first_plan(inputs, workers=self._workers()) if manifest is None else self._plan_update(manifest, inputs)
@@ -599,7 +614,8 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
 
     def _check_not_empty(self, plan: Plan, inputs: Inputs) -> None:
         if not plan.item_count and settings.resolve("on_empty", self) == "error":
-            raise MissingInputError(f"{self} has no items: there are none in {inputs}. {_ADVICE_ON_EMPTY}")
+            left_out = ", or group_by returns None for all of them" if inputs.is_grouped else ""
+            raise MissingInputError(f"{self} has no items: there are none in {inputs}{left_out}. {_ADVICE_ON_EMPTY}")
 
     def _plan_first_build(self, inputs: Inputs) -> Plan:
         plan = first_plan(inputs, workers=self._workers())
@@ -655,7 +671,8 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         then = {name: Sent(replace(code, units={})) for name, code in codes.items()}
         begin = partial(self._begin, inputs.names if inputs.is_named else None, then, others)
         seed = settings.resolve("seed", self) if seed is None else seed
-        return Step(inputs.roots(), begin, self._format, seed, sync=sync, origin=origin, checks=checks)
+        step = Step(inputs.roots(), begin, self._format, seed, sync=sync, origin=origin, checks=checks)
+        return replace(step, join=self.join, is_grouped=inputs.is_grouped)
 
     def _policy(self) -> Policy:
         return Policy(settings.resolve("max_errors", self), settings.resolve("timeout", self))
