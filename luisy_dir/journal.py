@@ -98,7 +98,7 @@ def worker_name(pid: int) -> str:
 
 def journal_of(run: str, worker: str) -> str:
     """Absolute path of a worker's journal in a run's directory; no other run gives one that name."""
-    return os.path.join(run, f"{NAME}{run[-_RUN_LETTERS:]}-{worker}")
+    return os.path.join(run, f"{NAME}{os.path.basename(run)[-_RUN_LETTERS:]}-{worker}")
 
 
 def entries_of(run: str, pid: int) -> Iterator[Entry]:

@@ -20,6 +20,7 @@ from luisy_dir.policy import Policy
 from luisy_dir.resources import usable_cpus
 from luisy_dir.resumption import RESUME
 from luisy_dir.selection import Selection, keys_in, share_of_items
+from luisy_dir.terminal import SHOW
 from luisy_dir.transaction import DURABILITIES
 
 _SECTION = "luisy_dir"
@@ -209,6 +210,14 @@ SETTINGS = {
             "which items of raw folders are taken; what is made of them goes to .scratch",
             is_of_task=False,
         ),
+        Setting(
+            "progress",
+            "auto",
+            _choice(*SHOW),
+            ", ".join(SHOW),
+            "how a run shows how far it is: a bar on a terminal and log lines elsewhere (auto), a bar even where "
+            "standard error is no terminal (on), or neither (off)",
+        ),
     )
 }
 OF_SELECTION = tuple(name for name, setting in SETTINGS.items() if not setting.is_of_task)
@@ -236,6 +245,7 @@ class luisy_dir(luigi.Config):  # noqa: N801 - Luigi makes the section and the f
     limit = luigi.Parameter(default="", description=SETTINGS["limit"].description)
     sample = luigi.Parameter(default="", description=SETTINGS["sample"].description)
     only = luigi.Parameter(default="", description=SETTINGS["only"].description)
+    progress = luigi.Parameter(default="", description=SETTINGS["progress"].description)
 
 
 _set_in_python: dict[str, str] = {}

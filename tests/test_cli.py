@@ -22,11 +22,12 @@ from click.testing import CliRunner
 from pipelines import Letters, Strict, Upper, Words
 
 import luisy_dir
-from luisy_dir.cli import commands, text
+from luisy_dir.cli import commands
 from luisy_dir.cli.exits import EXIT_CODES, Commands
 from luisy_dir.entry import COLUMNS
 from luisy_dir.errors import BusyError, StorageError
 from luisy_dir.staging import staging_of
+from luisy_dir.terminal import width_of
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
@@ -368,7 +369,7 @@ class TestReport:
         lines = call("report", path).output.splitlines()
         rows = [line for line in lines if "failed  " in line or line.startswith("key")]
         assert rows
-        assert all(text._width(line) <= width for line in rows)
+        assert all(width_of(line) <= width for line in rows)
 
     def test_columns_without_room_are_named(self, published, monkeypatch):
         monkeypatch.setenv("COLUMNS", "40")

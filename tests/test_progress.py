@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import sys
 import threading
+import time
 
 import pytest
 from conftest import an_entry
-from tqdm import tqdm
 
 from luisy_dir.entry import Failure
 from luisy_dir.progress import Progress
@@ -92,13 +90,38 @@ def test_another_thread_may_look_at_any_time():
     assert errors == []
 
 
-def test_on_a_terminal_there_is_a_bar(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    monkeypatch.setattr(tqdm, "monitor_interval", 0)  # else a thread of its own stays for good
-    with Progress("Task", 2) as progress:
+def test_a_run_that_ends_in_an_error_says_what_it_has_done_and_where_to_look(caplog):
+    failed = an_entry("b", status="failed", error=Failure("OSError", "cannot read"))
+    with pytest.raises(OSError, match="full"), Progress("Task", 9, path="/data/a b") as progress:
         progress.advance(an_entry("a"))
-    assert "Task" in sys.stderr.getvalue()
+        progress.advance(failed)
+        raise OSError("full")
+    said, advice = caplog.messages
+    assert said.startswith("Task: gave up (OSError) after 2 of 9 items, 1 failed, ")
+    assert said.endswith(" taken\nlast failure: b: OSError: cannot read")
+    assert advice == "Task: 1 item failed. See why: luisy-dir errors '/data/a b'"
+
+
+def test_a_run_that_has_done_nothing_says_nothing_at_its_end(caplog):
+    with pytest.raises(OSError, match="busy"), Progress("Task", 9):
+        raise OSError("busy")
+    assert caplog.messages == []
+
+
+def test_when_all_items_are_done_what_is_left_is_to_publish():
+    progress = Progress("Task", 1)
+    progress.advance(an_entry("a"))
+    assert progress.line().endswith("items/s, publishing")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(0.4, "00:00 taken"), (59.6, "01:00 taken"), (3_599, "59:59 taken"), (90_061, "25:01:01 taken")],
+)
+def test_the_time_that_was_taken_stands_still_at_the_end(monkeypatch, seconds, told):
+    now = [1_000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with Progress("Task", 1) as progress:
+        now[0] += seconds
+    now[0] += 1_000
+    assert progress.line() == f"published 0 of 1 items, {told}"

@@ -79,6 +79,7 @@ VALUES = {
     "limit": (("1", 1), ("20", 20)),
     "sample": (("0.01", 0.01), ("0.5", 0.5)),
     "only": (("a", ("a",)), ("b/1,c", ("b/1", "c"))),
+    "progress": (("on", "on"), ("off", "off")),
 }
 
 
@@ -123,6 +124,7 @@ def test_what_nobody_set_has_its_default(say, name):
         ("keep_generations", 3),
         ("retry_failed", False),
         ("on_empty", "error"),
+        ("progress", "auto"),
     ],
 )
 def test_the_defaults_are_those_that_are_documented(name, default):
@@ -248,6 +250,7 @@ WRONG = {
         "1e-400",
         "9e999999999999999999",
     ],
+    "progress": ["yes", "true", "Auto"],
 }
 NAMED = {
     "flag": "the flag --luisy-dir-",

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import json
 import shutil
 import sys
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from luisy_dir.item import printable
+from luisy_dir.terminal import start_of, width_of
 
 _WIDTH_WITHOUT_TERMINAL = 120
 _LEAST_COLUMN = 8
@@ -127,7 +126,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]], width: int | 
     """
     are_numbers = list(map(_are_numbers, zip(*rows, strict=True))) or [False] * len(header)
     cells = [[printable(name) for name in header], *([_shown(value) for value in row] for row in rows)]
-    widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
+    widths = [max(map(width_of, column)) for column in zip(*cells, strict=True)]
     if width is not None:
         widths = _fit(widths, width)
     lines = []
@@ -167,28 +166,13 @@ def _total(widths: list[int]) -> int:
 
 
 def _cut(cell: str, room: int, *, keep_end: bool) -> str:
-    if _width(cell) <= room:
+    if width_of(cell) <= room:
         return cell
     if keep_end:
-        return "…" + _start_of(cell[::-1], room - 1)[::-1]
-    return _start_of(cell, room - 1) + "…"
-
-
-def _start_of(text: str, room: int) -> str:
-    used = itertools.accumulate(map(_width_of_char, text))
-    return "".join(char for char, width in zip(text, used, strict=True) if width <= room)
+        return "…" + start_of(cell[::-1], room - 1)[::-1]
+    return start_of(cell, room - 1) + "…"
 
 
 def _padded(cell: str, room: int, *, to_the_right: bool) -> str:
-    space = " " * (room - _width(cell))
+    space = " " * (room - width_of(cell))
     return space + cell if to_the_right else cell + space
-
-
-def _width(text: str) -> int:
-    return len(text) if text.isascii() else sum(map(_width_of_char, text))
-
-
-def _width_of_char(char: str) -> int:
-    if unicodedata.combining(char):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1

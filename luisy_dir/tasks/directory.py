@@ -43,7 +43,7 @@ from luisy_dir.planning import Looks, check_deletions, first_plan, next_plan, vo
 from luisy_dir.policy import Policy
 from luisy_dir.progress import Progress
 from luisy_dir.publication import Owner, Publication, find_publication
-from luisy_dir.record import Record, has_pending, is_in_doubt
+from luisy_dir.record import FOLDER, Record, has_pending, is_in_doubt
 from luisy_dir.resumption import Resumption, entries_in_staging
 from luisy_dir.roots import seen_from
 from luisy_dir.runner import run
@@ -56,6 +56,7 @@ from luisy_dir.storage import local
 from luisy_dir.targets.directory import DirectoryTarget, RawDirectoryTarget
 from luisy_dir.tasks.layers import LayerTask, check_scratch, scratch_of
 from luisy_dir.tasks.processing import check_same_code, check_signature, prepare
+from luisy_dir.terminal import Terminal, step_aside
 from luisy_dir.transaction import Facts, Transaction
 from luisy_dir.verification import verify
 
@@ -502,6 +503,8 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         self, names: tuple[str, ...] | None, then: Mapping[str, Sent], others: Mapping[str, Callable[..., Any]]
     ) -> Callable[[list[Any], Item], Any]:
         """Prepare a worker; return what processes an item there."""
+        if settings.resolve("progress", self) != "off":
+            step_aside()
         check_same_code(type(self), then, self._functions(), others)
         return prepare(self, names)
 
@@ -631,11 +634,12 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         resumption = self._resumption(self._parts(inputs))
         step = self._step(inputs, sync=durability == "item", origin=resumption.origin)
         news = partial(self.trigger_event, luigi.Event.PROGRESS, self)
-        progress = Progress(str(self), sum(1 for _ in plan.todo), news)
+        progress = Progress(str(self), sum(1 for _ in plan.todo), news, path=publication.path)
         with (
             frozen(),
             publication.transaction(resumption, durability=durability, start=plan.start) as transaction,
             SchedulerPage(self, lambda: (progress.percentage, progress.line()), partial(self._tracking_url, executor)),
+            Terminal(progress, show=settings.resolve("progress", self)),
             progress,
         ):
             superseded = publication.superseded(plan.superseded())
@@ -659,7 +663,16 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
                 transaction.keep(entry)
             record = transaction.commit(facts, superseded)
         of_others = f", generation {record.generation}; {len(plan.unchanged)} unchanged" if record.parent else ""
-        logger.info("%s: published %s as %s%s", self, progress, publication.path, of_others)
+        logger.info(
+            "%s: published %s as %s%s; %s; manifest in its %s",
+            self,
+            progress,
+            publication.path,
+            of_others,
+            progress.pace(),
+            FOLDER,
+        )
+        progress.tell_failures()
 
     def _step(
         self, inputs: Inputs, *, seed: int | None = None, sync: bool = False, origin: Origin | None = None
