@@ -42,17 +42,18 @@ if TYPE_CHECKING:
         requires,
         xlsx_output,
     )
-    from luisy_dir.errors import Reject
+    from luisy_dir.errors import Abort, Reject
     from luisy_dir.formats import Format, register_format
     from luisy_dir.item import Item
     from luisy_dir.lineage import trace, why
-    from luisy_dir.output import Output
+    from luisy_dir.output import NoOutput, Output
     from luisy_dir.settings import scratch, set_working_dir
     from luisy_dir.tasks import ConcatenationTask, DirectoryTask, ExternalTask, Task, WrapperTask
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Abort",
     "BoolParameter",
     "ConcatenationTask",
     "DateIntervalParameter",
@@ -65,6 +66,7 @@ __all__ = [
     "IntParameter",
     "Item",
     "ListParameter",
+    "NoOutput",
     "Output",
     "Parameter",
     "Reject",
@@ -112,11 +114,13 @@ _OF_LUIGI = {
     "TupleParameter",
 }
 _MODULES = {
+    "Abort": "errors",
     "ConcatenationTask": "tasks",
     "DirectoryTask": "tasks",
     "ExternalTask": "tasks",
     "Format": "formats",
     "Item": "item",
+    "NoOutput": "output",
     "Output": "output",
     "Reject": "errors",
     "Task": "tasks",

@@ -33,6 +33,7 @@ from luisy_dir.targets.file import (
 )
 from luisy_dir.tasks import DirectoryTask, ExternalTask, LayerTask, Task
 from luisy_dir.tasks.layers import name_of
+from luisy_dir.tasks.options import OPTIONS, checked
 
 T = TypeVar("T", bound=type[Any])
 FormatLike = str | Format | tuple[Callable[[str], Any], Callable[[Any, IO[bytes]], object]]
@@ -415,13 +416,14 @@ def directory_output(
         ``group_by(key) -> group key``: files with the same group key are one item, of which ``process`` gets a list;
         a file for which it returns None is left out.
     **settings
-        Settings for this task, such as ``engine="threads"``.
+        Settings for this task, such as ``engine="threads"``, and attributes of its class, such as ``catch=OSError``:
+        see :class:`~luisy_dir.DirectoryTask`.
 
     Raises
     ------
     DefinitionError
-        The suffix, a setting or the word for ``join`` is not known, a check cannot be called, or the class is no
-        DirectoryTask.
+        The suffix, a setting or the word for ``join`` is not known, a check cannot be called, an attribute has a wrong
+        value, or the class is no DirectoryTask.
 
     Examples
     --------
@@ -432,8 +434,7 @@ def directory_output(
     ...         return image[::8, ::8]
     """
     chosen = _format(format, suffix)
-    _check_settings(settings)
-    attributes = settings | _checks(check, check_input) | _shape(join, group_by, "directory_output")
+    attributes = _attributes(settings) | _checks(check, check_input) | _shape(join, group_by, "directory_output")
 
     def decorate(cls: T) -> T:
         _check_class(cls, DirectoryTask, "directory_output")
@@ -461,8 +462,16 @@ class FunctionTask(DirectoryTask):
             self.state = resolved(setup_function())
 
     @property
-    def process(self) -> Callable[..., Any]:
-        """The function, with the task's parameters and state filled in."""
+    def process(self) -> Callable[..., Any] | None:
+        """The function, with the task's parameters and state filled in; None where it takes several items."""
+        return None if type(self).batch_size else self._filled()
+
+    @property
+    def process_batch(self) -> Callable[..., Any] | None:
+        """The same where it takes several items."""
+        return self._filled() if type(self).batch_size else None
+
+    def _filled(self) -> Callable[..., Any]:
         function = type(self).function
         wanted = inspect.signature(function).parameters
         filled = {name: value for name, value in self.param_kwargs.items() if name in wanted}
@@ -506,7 +515,8 @@ def directory_task(  # noqa: PLR0913 - what a class says in attributes
     """Make a DirectoryTask of one function; stands directly above it, below ``requires`` and the layer.
 
     The function gets the data of one item and returns the result. If it has a parameter ``item``, it gets the
-    :class:`~luisy_dir.Item` too, and in ``state`` what ``setup`` returned in this worker.
+    :class:`~luisy_dir.Item` too, and in ``state`` what ``setup`` returned in this worker. With ``batch_size`` it gets
+    lists, of data and as ``items``, and returns a list.
 
     Parameters
     ----------
@@ -531,7 +541,8 @@ def directory_task(  # noqa: PLR0913 - what a class says in attributes
         ``group_by(key) -> group key``: files with the same group key are one item, of which ``process`` gets a list;
         a file for which it returns None is left out.
     **settings
-        Settings for this task, such as ``engine="threads"`` or ``max_errors=0.01``.
+        Settings for this task, such as ``engine="threads"`` or ``max_errors=0.01``, and attributes of its class, such
+        as ``catch=OSError``: see :class:`~luisy_dir.DirectoryTask`.
 
     Raises
     ------
@@ -549,8 +560,7 @@ def directory_task(  # noqa: PLR0913 - what a class says in attributes
     True
     """
     chosen = _format(format, suffix)
-    _check_settings(settings)
-    attributes = settings | _checks(check, check_input) | _shape(join, group_by, "directory_task")
+    attributes = _attributes(settings) | _checks(check, check_input) | _shape(join, group_by, "directory_task")
 
     def decorate(function: Callable[..., Any]) -> type[FunctionTask]:
         _check_function(function, params or {})
@@ -594,7 +604,7 @@ def _check_function(function: object, params: dict[str, luigi.Parameter[Any]]) -
     taken = [name for name in params if hasattr(FunctionTask, name)]
     if taken:
         raise DefinitionError(f"A parameter cannot be named {', '.join(taken)}, because a task has that. Rename it.")
-    if arguments and arguments[0] in {*params, "item", "state"}:
+    if arguments and arguments[0] in {*params, "item", "items", "state"}:
         raise DefinitionError(
             f"The first argument of {function.__name__!r} is {arguments[0]!r}, but the data comes first. Move it back."
         )
@@ -630,14 +640,16 @@ def _shape(join: str | None, group_by: Callable[[str], str | None] | None, decor
     return shape
 
 
-def _check_settings(settings: dict[str, Any]) -> None:
-    unknown = sorted(settings.keys() - SETTINGS.keys())
-    if unknown:
-        there = ", ".join(sorted(SETTINGS.keys() - set(OF_SELECTION)))
-        raise DefinitionError(f"There is no setting {', '.join(unknown)}. There are: {there}.")
+def _attributes(given: dict[str, Any]) -> dict[str, Any]:
+    """Attributes of a class for the settings and options that a decorator was given."""
     for name in OF_SELECTION:
-        if name in settings:
+        if name in given:
             raise DefinitionError(told_not_of_task(name, "one task"))
+    known = sorted({*SETTINGS, *OPTIONS} - set(OF_SELECTION))
+    unknown = sorted(given.keys() - {*known})
+    if unknown:
+        raise DefinitionError(f"There is no setting {', '.join(unknown)}. There are: {', '.join(known)}.")
+    return {name: checked(name, value, "the decorator") if name in OPTIONS else value for name, value in given.items()}
 
 
 def _check_class(cls: object, wanted: type, decorator: str) -> None:

@@ -23,10 +23,12 @@
     └── RunError                   items or workers failed
         ├── ItemsFailedError           more items failed than ``max_errors`` allows
         ├── CheckError                 a check of a task says that the data of an item is not as it should be
+        ├── AbortedError               an item has ended the run: by Abort, or by an error that ``catch`` leaves out
         ├── SetupError                 ``setup`` raised in a worker
         └── WorkerDiedError            workers die before they begin, or the engine cannot go on without one
 
     Reject                         raised by a step: this item is not wanted, and why
+    Abort                          raised by a step: the run is to end, and why
 
 Every message says what happened, to which file or task, why, and what to do about it. Every error survives pickling.
 """
@@ -118,6 +120,15 @@ class CheckError(RunError):
     """A check of a task says that the data of an item is not as it should be; the item fails."""
 
 
+class AbortedError(RunError):
+    """An item has ended the run: its step raised :class:`Abort`, or an error that ``catch`` leaves out.
+
+    Nothing was published, and what was finished is kept. The cause is what the step raised.
+    """
+
+    raised: bytes = b""  # the cause on its way from a worker, packed
+
+
 class SetupError(RunError):
     """``setup`` raised in a worker, so that no item could be processed there."""
 
@@ -141,6 +152,30 @@ class Reject(Exception):  # noqa: N818 - a verdict on an item, not an error
     >>> def process(image):
     ...     if image.size == 0:
     ...         raise Reject("the image is empty")
+    ...     return image
+    """
+
+    def __init__(self, reason: str = "no reason given") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Abort(Exception):  # noqa: N818 - a verdict on the run, not an error of the item
+    """Raise this in a step to end the run at once: no item would fare better.
+
+    Nothing is published, and what was finished is kept for the next run. The item that raised it is ``failed`` in the
+    report; it is not tried again in this run.
+
+    Parameters
+    ----------
+    reason
+        Why the run is to end; one line that a person can read.
+
+    Examples
+    --------
+    >>> def process(image, item):
+    ...     if image.ndim != 3:
+    ...         raise Abort("these are no colour images")
     ...     return image
     """
 

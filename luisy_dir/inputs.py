@@ -268,7 +268,7 @@ class Inputs:
         for entry in entries:
             if entry.key not in differences.keys:
                 seen = tuple(self._unread(source) for source in entry.sources)
-                items.append(Item(entry.key, seen, self.folders, self._seed, self._member_keys(seen)))
+                items.append(self.item_of(entry.key, seen))
                 continue
             now = differences.sources.get(entry.sources[0].path)
             if now is not None:
@@ -291,6 +291,10 @@ class Inputs:
             else:
                 found |= functions_of_format(target.format, "read")
         return found
+
+    def item_of(self, key: str, sources: tuple[Source, ...]) -> Item:
+        """The item of a key that is read from these sources."""
+        return Item(key, sources, self.folders, self._seed, self._member_keys(sources))
 
     def _member_keys(self, sources: Iterable[Source]) -> tuple[str, ...]:
         """Key of each member of a group; nothing where there are no groups."""

@@ -84,7 +84,9 @@ class Item:
         Key of each source, where they are those of a group; empty elsewhere.
     """
 
-    __slots__ = ("_meta", "_places", "_rng", "folders", "key", "member_keys", "seed", "sources")
+    __slots__ = (
+        "_control", "_meta", "_output_key", "_places", "_rng", "folders", "key", "member_keys", "seed", "sources",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -102,6 +104,8 @@ class Item:
         self._places: list[int] | None = None
         self._meta: dict[str, Any] | None = None
         self._rng: np.random.Generator | None = None
+        self._control: dict[str, Any] | None = None
+        self._output_key: str | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Item, (self.key, self.sources, self.folders, self.seed, self.member_keys)
@@ -152,6 +156,36 @@ class Item:
         return bool(self._meta)
 
     @property
+    def control(self) -> dict[str, Any]:
+        """What the task says to its functions, and they to each other: the item's own copy, of any values.
+
+        It begins with the ``control`` of the task, is recorded nowhere, and is gone with the item.
+        """
+        if self._control is None:
+            self._control = {}
+        return self._control
+
+    @property
+    def output_key(self) -> str:
+        """Key under which the outputs are written: the item's own, unless a step has set another.
+
+        Raises
+        ------
+        InputError
+            It is set to what is no text; whether that can be a key is seen when an output is written.
+        """
+        return self.key if self._output_key is None else self._output_key
+
+    @output_key.setter
+    def output_key(self, key: str) -> None:
+        if not isinstance(key, str):
+            raise InputError(
+                f"item.output_key of {self.key!r} was set to {key!r}, which is no text. "
+                "Set a text: it becomes a file's name."
+            )
+        self._output_key = key
+
+    @property
     def rng(self) -> np.random.Generator:
         """Random numbers that depend on the task's seed and the key only, not on order, engine or workers."""
         if self._rng is None:
@@ -172,27 +206,6 @@ class Item:
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
         """A logger that puts the key before each message."""
         return _KeyLogger(logger, {"key": self.key})
-
-
-class _Encoded(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    key: str
-    sources: tuple[Source, ...]
-    keys: tuple[str, ...] = ()
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Encoded).decode
-
-
-def encode_item(item: Item) -> bytes:
-    """Keys and sources of an item, as they cross to a worker: five times faster than pickle."""
-    return _encode(_Encoded(item.key, item.sources, item.member_keys))
-
-
-def decode_item(encoded: bytes, folders: Mapping[str, str], seed: int) -> Item:
-    """The item of :func:`encode_item`."""
-    decoded = _decode(encoded)
-    return Item(decoded.key, decoded.sources, folders, seed, decoded.keys)
 
 
 class _KeyLogger(logging.LoggerAdapter[logging.Logger]):

@@ -19,6 +19,7 @@ from luisy_dir.storage import local, system
 NAME = "journal-"  # begins the name of each
 SYNCING = "syncing-"  # begins the name of a file that lies beside them while all is brought to the disk
 FILES = "files"  # the folder of a run's outputs, beside its journals
+_NAMES = "names-"
 _RUN_LETTERS = 8  # of the name of a run, which ends with its id
 _T = TypeVar("_T")
 
@@ -99,6 +100,24 @@ def worker_name(pid: int) -> str:
 def journal_of(run: str, worker: str) -> str:
     """Absolute path of a worker's journal in a run's directory; no other run gives one that name."""
     return os.path.join(run, f"{NAME}{os.path.basename(run)[-_RUN_LETTERS:]}-{worker}")
+
+
+def names_of(run: str, worker: str) -> str:
+    """Absolute path of the file in which a worker notes outputs whose names do not tell their item."""
+    return os.path.join(run, f"{_NAMES}{os.path.basename(run)[-_RUN_LETTERS:]}-{worker}")
+
+
+encode_name = msgspec.json.Encoder().encode
+_decode_name = msgspec.json.Decoder(str).decode
+
+
+def names_noted(run: str, pid: int) -> Iterator[str]:
+    """Relative paths that the workers of one process of this machine have noted there."""
+    begin = names_of(run, worker_name(pid)) + "-"
+    for name in local.names_in(run):
+        path = os.path.join(run, name)
+        if path.startswith(begin):
+            yield from (_decoded(_decode_name, text, path) for text in _texts(path))
 
 
 def entries_of(run: str, pid: int) -> Iterator[Entry]:

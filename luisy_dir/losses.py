@@ -7,11 +7,15 @@ from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
+import msgspec
+
 from luisy_dir.engines.loss import Loss
 from luisy_dir.entry import Entry, Failure, encode_entry
-from luisy_dir.item import Item, decode_item
-from luisy_dir.journal import FILES, Journal, entries_of, journal_of, worker_name
-from luisy_dir.step import Outcome, Step
+from luisy_dir.errors import WorkerDiedError
+from luisy_dir.job import Job, decode_job, encode_job
+from luisy_dir.journal import FILES, Journal, entries_of, journal_of, names_noted, worker_name
+from luisy_dir.policy import Policy
+from luisy_dir.step import Answer, Outcome, Step
 from luisy_dir.storage import local, system
 
 _OWN_CODE = os.path.dirname(__file__) + os.sep
@@ -21,8 +25,9 @@ _MOST_FRAMES = 40
 class Losses:
     """What becomes of the items of workers that have died.
 
-    What such a worker has finished stands in its journal. The item that it had in hand has failed, and is noted in a
-    journal of our own. The others have not been begun.
+    What such a worker has finished stands in its journal. The item that it had in hand has failed, unless it is tried
+    again, and is noted in a journal of our own; several that were processed together are done again by halves. The
+    others have not been begun.
 
     Parameters
     ----------
@@ -30,53 +35,75 @@ class Losses:
         What is done with each item.
     run
         The run's directory in the staging.
+    policy
+        Whether an item that has cost its worker is tried again.
     keys
         Returns the keys of all items of the run; called once, at the first loss.
     """
 
-    def __init__(self, step: Step, run: str, keys: Callable[[], Collection[str]]) -> None:
+    def __init__(self, step: Step, run: str, policy: Policy, keys: Callable[[], Collection[str]]) -> None:
         self._step = step
         self._run = run
+        self._policy = policy
         self._keys_of_run = keys
         self._journal: Journal | None = None
 
-    def settle(self, chunk: list[bytes], loss: Loss) -> tuple[list[Outcome], list[bytes]]:
-        """Outcomes for the items of a chunk that are done with, and the items that are left for another worker.
+    def settle(self, chunk: list[bytes], loss: Loss) -> tuple[list[Answer], list[bytes]]:
+        """What has come of the jobs of a chunk, and the jobs that are left for another worker.
 
         Parameters
         ----------
         chunk
-            Encoded items, in the order in which they were begun.
+            Encoded jobs, in the order in which they were begun.
         loss
             The worker that had them; it is certain that it is dead.
         """
         finished = {entry.key: entry for entry in entries_of(self._run, loss.pid)}
-        outcomes: list[Outcome] = []
+        answers: list[Answer] = []
         left: list[bytes] = []
         for number, encoded in enumerate(chunk):
-            item = decode_item(encoded, self._step.folders, self._step.seed)
-            entry = finished.get(item.key)
-            if entry is None and number == loss.in_hand:
-                self._remove_outputs(item.key)
-                entry = None if loss.is_innocent else self._failed(item, loss)
-            if entry is None:
+            job = decode_job(encoded)
+            done = [finished[part.key] for part in job.parts if part.key in finished]
+            rest = job.of(part for part in job.parts if part.key not in finished)
+            is_in_hand = bool(rest.parts) and number == loss.in_hand
+            if is_in_hand:
+                self._remove_outputs(rest, finished.values(), loss)
+            if not done and (loss.is_innocent or not is_in_hand):
                 left.append(encoded)
-            else:
-                outcomes.append((encode_entry(entry), None))
-        return outcomes, left
+                continue
+            failed: list[Outcome] = []
+            again = [(0.0, encode_job(rest))] if rest.parts else []
+            if is_in_hand and not loss.is_innocent:
+                failed, again = self._blamed(rest, loss)
+            answers.append(([(encode_entry(entry), None) for entry in done] + failed, again))
+        return answers, left
 
-    def _failed(self, item: Item, loss: Loss) -> Entry:
+    def _blamed(self, job: Job, loss: Loss) -> Answer:
+        """What has come of a job that a worker had in hand when it died."""
+        started = job.started or datetime.now(UTC) - timedelta(seconds=loss.seconds)
+        seconds = job.seconds + loss.seconds / len(job.parts)
+        tried = msgspec.structs.replace(job, attempts=job.attempts + 1, seconds=seconds, started=started)
+        if len(job.parts) > 1:  # nobody knows for which of them
+            together = msgspec.structs.replace(tried, in_batches=job.in_batches + 1)
+            return [], [(0.0, encode_job(half)) for half in together.halves()]
+        attempts = tried.attempts - tried.in_batches
+        if self._policy.is_loss_retried(TimeoutError if loss.timeout is not None else WorkerDiedError, attempts):
+            return [], [(self._policy.delay(attempts), encode_job(tried))]
+        return [(encode_entry(self._failed(tried, loss)), None)], []
+
+    def _failed(self, job: Job, loss: Loss) -> Entry:
         """The entry of the item that a worker had in hand, noted for whoever comes after this run."""
+        (part,) = job.parts
         entry = Entry(
-            key=item.key,
-            sources=item.sources,  # without a digest: reading them may be what the worker died of
+            key=part.key,
+            sources=part.sources,  # without a digest: reading them may be what the worker died of
             status="failed",
             outputs=(),
             meta={},
             error=_failure(loss),
-            attempts=1,
-            seconds=round(loss.seconds, 6),
-            started=datetime.now(UTC) - timedelta(seconds=loss.seconds),
+            attempts=job.attempts,
+            seconds=round(job.seconds, 6),
+            started=job.started or datetime.now(UTC),
             worker=worker_name(loss.pid),
             seed=None,
         )
@@ -86,11 +113,15 @@ class Losses:
         self._journal.append(encode_entry(entry))
         return entry
 
-    def _remove_outputs(self, key: str) -> None:
-        """Remove what the dead worker may have written of an item, so that it can be tried again."""
+    def _remove_outputs(self, job: Job, finished: Collection[Entry], loss: Loss) -> None:
+        """Remove what the dead worker may have written of a job, so that it can be tried again."""
         files = os.path.join(self._run, FILES)
-        for path in self._outputs(files, key):
-            if not any(owner != key and owner in self._keys for owner in self._owners(path)):
+        keys = {part.key for part in job.parts}
+        kept = {output.path for entry in finished for output in entry.outputs}
+        paths = {path for key in keys for path in self._outputs(files, key)}
+        noted = {path for path in names_noted(self._run, loss.pid) if local.exists(os.path.join(files, path))}
+        for path in (paths | noted) - kept:
+            if not any(owner not in keys and owner in self._keys for owner in self._owners(path)):
                 system.unlink(os.path.join(files, path))
 
     def _outputs(self, files: str, key: str) -> Iterator[str]:

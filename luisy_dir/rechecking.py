@@ -7,25 +7,28 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
+from luisy_dir.engines.loss import Loss
 from luisy_dir.engines.mapping import give_up_soon, map_unordered
 from luisy_dir.engines.packing import unpack_error
 from luisy_dir.entry import Entry, decode_entry
 from luisy_dir.errors import BusyError, InputChangedError, LuisyDirError, StorageError, WorkerDiedError
-from luisy_dir.item import Item, Source, decode_item, encode_item
+from luisy_dir.item import Item, Source
+from luisy_dir.job import decode_job, job_of
 from luisy_dir.journal import FILES
+from luisy_dir.keys import OUTER
+from luisy_dir.losses import Losses
 from luisy_dir.manifest import FileContent, Manifest
+from luisy_dir.policy import Policy
 from luisy_dir.recheck import Finding, RecheckRow, difference, files_of, result_of, sampled
 from luisy_dir.staging import locked, make_folder
-from luisy_dir.step import Step, StepInWorker
+from luisy_dir.step import Answer, Step, StepInWorker
 from luisy_dir.storage import local, system
 
 _NOT_WRITTEN: dict[str, Finding] = {"failed": "failed", "rejected": "rejected", "skipped": "skipped"}
-_DIED = (
-    "A worker process ended without an answer; it may have been killed for its memory, or have crashed in C code. What "
-    "is published was not touched. Try fewer workers, or the engine 'serial' to find the item."
-)
+_DIED = "The recheck was given up: {why} What is published was not touched."
 _OnAnswer = Callable[[str, Entry | None, str], None]  # key, its new entry or None, and in that case why
 
 
@@ -47,6 +50,8 @@ class Rechecking:
         Absolute path of a folder of its own, for what is written meanwhile.
     open_executor
         Opens an Executor for so many items.
+    item_of
+        Makes an item of its key and sources.
     workers
         How many items it works on at the same time.
     changed_targets
@@ -58,6 +63,7 @@ class Rechecking:
     step: Step
     scratch: str
     open_executor: Callable[[int], AbstractContextManager[Executor]]
+    item_of: Callable[[str, tuple[Source, ...]], Item]
     workers: int = 1
     changed_targets: Sequence[str] = ()
     on_entry: Callable[[Entry], object] = lambda _: None
@@ -84,7 +90,7 @@ class Rechecking:
         SetupError
             ``setup`` raised in a worker.
         WorkerDiedError
-            A worker process ended without an answer.
+            Workers die before they have an item in hand.
         StorageError
             The scratch cannot be written to.
         """
@@ -103,8 +109,11 @@ class Rechecking:
         """Why the inputs of an item are others now, as can be seen without a look at them; None where they may not."""
         if self.changed_targets:
             return f"the required {', '.join(map(repr, self.changed_targets))} is not as recorded"
-        then, now = [source.root for source in entry.sources], [root.name for root in self.step.roots]
-        return None if then == now else f"it was made from {', '.join(then)}, and the task requires {', '.join(now)}"
+        then = list(dict.fromkeys(source.root for source in entry.sources))
+        now = [root.name for root in self.step.roots]
+        if then == now or (self.step.join == OUTER and set(then) <= set(now)):
+            return None
+        return f"it was made from {', '.join(then)}, and the task requires {', '.join(now)}"
 
 
 @dataclass
@@ -212,18 +221,33 @@ class _Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class _Again:
-    """A step at work on items whose inputs are as recorded: call it with an encoded item, in any worker."""
+    """A step at work on items whose inputs are as recorded: call it with the job of one item, in any worker."""
 
     step: StepInWorker
 
+    def prepare(self) -> None:
+        """Prepare this worker; see :meth:`luisy_dir.step.StepInWorker.prepare`."""
+        self.step.prepare()
+
     def __call__(self, encoded: bytes) -> _Answer:
-        item = decode_item(encoded, self.step.step.folders, self.step.step.seed)
+        (item,) = decode_job(encoded).opened(self.step.step.folders, self.step.step.seed)
         for source in item.sources:
             path = item.path_of(source)
             why = _why_changed(path, source)
             if why is not None:
                 return _Answer(item.key, why=f"{path!r} {why}")
-        return _Answer(item.key, *self.step(encoded))
+        return _answer(self.step(encoded), item.key)
+
+
+def _answer(answer: Answer, key: str) -> _Answer:
+    ((line, packed),), _ = answer
+    return _Answer(key, line, packed)
+
+
+def _settled(losses: Losses, chunk: list[bytes], loss: Loss) -> tuple[list[_Answer], list[bytes]]:
+    """What has come of the items of a worker that has died: the one that it had in hand has failed."""
+    answers, left = losses.settle(chunk, loss)
+    return [_answer(answer, decode_entry(answer[0][0][0] or b"").key) for answer in answers], left
 
 
 def _why_changed(path: str, source: Source) -> str | None:
@@ -242,9 +266,11 @@ def _compute_again(how: Rechecking, run: str, entries: Sequence[Entry], on_answe
         return
     make_folder(os.path.join(run, FILES))
     at_work = StepInWorker(how.step, run)
-    items = (encode_item(Item(entry.key, entry.sources, how.step.folders)) for entry in entries)
-    with how.open_executor(len(entries)) as executor, closing(at_work):
-        answers = map_unordered(executor, _Again(at_work), items, workers=min(how.workers, len(entries)))
+    items = (job_of(how.item_of(entry.key, entry.sources)) for entry in entries)
+    losses = Losses(how.step, run, Policy(), lambda: {entry.key for entry in entries})
+    on_loss, workers = partial(_settled, losses), min(how.workers, len(entries))
+    with how.open_executor(len(entries)) as executor, closing(at_work), closing(losses):
+        answers = map_unordered(executor, _Again(at_work), items, workers=workers, on_loss=on_loss)
         with closing(answers):
             try:
                 for answer in answers:
@@ -253,7 +279,7 @@ def _compute_again(how: Rechecking, run: str, entries: Sequence[Entry], on_answe
                 give_up_soon(executor)
                 raise
             except BrokenExecutor as error:
-                raise WorkerDiedError(_DIED) from error
+                raise WorkerDiedError(_DIED.format(why=error)) from error
 
 
 def _take(answer: _Answer, run: str, on_answer: _OnAnswer) -> None:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import closing
+from typing import TypeVar
 
+from luisy_dir.attempts import map_attempts
 from luisy_dir.engines.loss import NoWorkerError
-from luisy_dir.engines.mapping import give_up_soon, map_unordered
+from luisy_dir.engines.mapping import give_up_soon
 from luisy_dir.engines.packing import unpack_error
 from luisy_dir.entry import Entry
-from luisy_dir.errors import ItemsFailedError, LuisyDirError, StorageError, WorkerDiedError
-from luisy_dir.item import Item, encode_item, printable
+from luisy_dir.errors import AbortedError, ItemsFailedError, LuisyDirError, StorageError, WorkerDiedError
+from luisy_dir.item import Item, printable
+from luisy_dir.job import batches_of, job_of
 from luisy_dir.losses import Losses
 from luisy_dir.plan import Plan
 from luisy_dir.policy import Policy
 from luisy_dir.step import Step, StepInWorker
 from luisy_dir.storage import local
 from luisy_dir.transaction import Transaction
+
+T = TypeVar("T")
 
 _NAMED_FAILURES = 3
 _UNEVEN = 8
@@ -49,7 +55,7 @@ def run(
     executor
         Any Executor.
     policy
-        How many items may fail.
+        What an error of an item means, and how many items may fail.
     workers
         How many chunks the executor works on at the same time.
     on_entry
@@ -59,6 +65,8 @@ def run(
     ------
     ItemsFailedError
         More items failed than the policy allows; raised as soon as that is certain.
+    AbortedError
+        An item has raised what the policy does not catch, or Abort.
     SetupError
         ``setup`` raised in a worker.
     WorkerDiedError
@@ -66,15 +74,15 @@ def run(
     StorageError
         The disk is full, or failed.
     """
-    items = _largest_first([item for item in plan.todo if not transaction.is_collected(item.key)])
-    budget = _Budget(policy.allowed(plan.item_count), len(items))
-    at_work = StepInWorker(step, transaction.run)
-    encoded = map(encode_item, items)
-    losses = Losses(step, transaction.run, lambda: {item.key for item in plan.todo})
+    items = [item for item in plan.todo if not transaction.is_collected(item.key)]
+    budget = _Budget(policy.allowed(plan.item_count), len(items), step.folders)
+    at_work = StepInWorker(step, transaction.run, policy)
+    jobs = _jobs(items, step.batch_size)
+    losses = Losses(step, transaction.run, policy, lambda: {item.key for item in plan.todo})
     with (
         closing(at_work),
         closing(losses),
-        closing(map_unordered(executor, at_work, encoded, workers=workers, on_loss=losses.settle)) as outcomes,
+        closing(map_attempts(executor, at_work, jobs, workers=workers, on_loss=losses.settle)) as outcomes,
     ):
         try:
             for outcome in outcomes:
@@ -112,8 +120,9 @@ def _worker_died(error: BrokenExecutor, budget: _Budget) -> WorkerDiedError:
 class _Budget:
     """Counts failures, and gives up when there are more than allowed."""
 
-    def __init__(self, allowed: int, total: int) -> None:
+    def __init__(self, allowed: int, total: int, folders: Mapping[str, str]) -> None:
         self.total = total
+        self._folders = folders
         self.done = 0
         self._allowed = allowed
         self._failed = 0
@@ -140,13 +149,19 @@ class _Budget:
         return self._cause
 
     def _over(self) -> ItemsFailedError:
-        lines = [line for entry in self._first for line in f"{printable(entry.key)}: {_reason(entry)}".split("\n")]
-        named = textwrap.indent("\n".join(map(printable, lines)), "  ")
+        named = "\n".join(map(self._named, self._first))
         return ItemsFailedError(
             f"{self._failed} of {self.total} items failed, where max_errors allows {self._allowed}. The run was given "
             f"up after {self.done} of them, and nothing was published:\n{named}\n"
             "Mend or remove these files, or allow more with max_errors; report() shows what was done."
         )
+
+    def _named(self, entry: Entry) -> str:
+        """A failure, and in a line of its own the file."""
+        lines = f"{printable(entry.key)}: {_reason(entry)}".split("\n")
+        source = entry.sources[0]
+        lines.append(f"  in {self._folders[source.root]}/{source.name}")
+        return textwrap.indent("\n".join(map(printable, lines)), "  ")
 
 
 def _reason(entry: Entry) -> str:
@@ -155,6 +170,8 @@ def _reason(entry: Entry) -> str:
 
 def _fatal(error: BaseException | None, run: str) -> BaseException:
     """The error that ends the run: ours as it is, any other as what it must be, a failure of the disk."""
+    if isinstance(error, AbortedError):
+        error.__cause__ = unpack_error(error.raised)
     if isinstance(error, LuisyDirError):
         return error
     number, space = (error.errno, local.told_space(run, error)) if isinstance(error, OSError) else (None, "")
@@ -167,12 +184,20 @@ def _fatal(error: BaseException | None, run: str) -> BaseException:
     return fatal
 
 
-def _largest_first(items: list[Item]) -> list[Item]:
-    """Uneven items with the largest first, so that no worker begins a long one when the others are done."""
-    sizes = [_size(item) for item in items]
+def _jobs(items: list[Item], batch_size: int) -> Iterator[bytes]:
+    """Items as they are sent to workers; batches are cut in key order, so that they are the same for all engines."""
+    if batch_size == 1:
+        return map(job_of, _largest_first(items, _size))
+    batches = _largest_first(batches_of(items, batch_size), lambda batch: sum(map(_size, batch)))
+    return itertools.starmap(job_of, batches)
+
+
+def _largest_first(things: list[T], size_of: Callable[[T], int]) -> list[T]:
+    """Uneven things with the largest first, so that no worker begins a long one when the others are done."""
+    sizes = [size_of(thing) for thing in things]
     if sizes and max(sizes) * len(sizes) > _UNEVEN * sum(sizes):
-        items.sort(key=_size, reverse=True)
-    return items
+        things.sort(key=size_of, reverse=True)
+    return things
 
 
 def _size(item: Item) -> int:

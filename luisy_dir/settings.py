@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from configparser import InterpolationError
@@ -95,6 +96,13 @@ def _timeout(text: str) -> float | None:
     return None if text == "none" else Policy(timeout=float(text)).timeout
 
 
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise ValueError(text)
+    return value
+
+
 def _truth(text: str) -> bool:
     values = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
     if text.lower() not in values:
@@ -111,6 +119,14 @@ SETTINGS = {
         ),
         Setting("workers", "auto", _workers, "auto, or a number from 1", "items worked on at the same time"),
         Setting("max_errors", "0", _max_errors, "a count, or a fraction such as 0.01", "items that may fail"),
+        Setting("retries", "0", _at_least(0), "a number from 0", "how often an item that fails is tried again"),
+        Setting(
+            "retry_delay",
+            "0.1",
+            _seconds,
+            "seconds, such as 0.1",
+            "longest wait before an item is tried again; doubled for each further try, up to 30 seconds",
+        ),
         Setting(
             "timeout",
             "none",
@@ -231,6 +247,8 @@ class luisy_dir(luigi.Config):  # noqa: N801 - Luigi makes the section and the f
     workers = luigi.Parameter(default="", description=SETTINGS["workers"].description)
     max_errors = luigi.Parameter(default="", description=SETTINGS["max_errors"].description)
     timeout = luigi.Parameter(default="", description=SETTINGS["timeout"].description)
+    retries = luigi.Parameter(default="", description=SETTINGS["retries"].description)
+    retry_delay = luigi.Parameter(default="", description=SETTINGS["retry_delay"].description)
     durability = luigi.Parameter(default="", description=SETTINGS["durability"].description)
     resume = luigi.Parameter(default="", description=SETTINGS["resume"].description)
     seed = luigi.Parameter(default="", description=SETTINGS["seed"].description)

@@ -51,7 +51,7 @@ class Ingredients:
             return None
         if different <= {"targets"}:
             return Reason.CHANGED
-        return Reason.PARAMS if different <= {"parameters", "seed", "selection"} else Reason.CODE
+        return Reason.PARAMS if different <= {"parameters", "seed", "selection", "control"} else Reason.CODE
 
     def differs_in_code_alone(self, record: Record) -> bool:
         """Whether all that the generation was made with but code is as it is now."""

@@ -15,11 +15,14 @@ from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
+from luisy_dir.batching import BatchProcess, WrongResultsError
 from luisy_dir.checking import Checks
 from luisy_dir.engines.event_loop import Cancelled, NoEventLoopError, drained, has_event_loop, resolved
 from luisy_dir.engines.packing import message_of, pack_error
 from luisy_dir.entry import Entry, Failure, OutputFile, Status, clean_meta, encode_entry
 from luisy_dir.errors import (
+    Abort,
+    AbortedError,
     BusyError,
     DefinitionError,
     InputError,
@@ -32,10 +35,12 @@ from luisy_dir.errors import (
     UnmatchedKeysError,
 )
 from luisy_dir.formats import Format, registered_formats, write_npy
-from luisy_dir.item import Item, Source, check_key, decode_item
-from luisy_dir.journal import FILES, Journal, Origin, journal_of, worker_name
+from luisy_dir.item import Item, Source, check_key, printable
+from luisy_dir.job import Job, decode_job, encode_job, parts_of
+from luisy_dir.journal import FILES, Journal, Origin, encode_name, journal_of, names_of, worker_name
 from luisy_dir.keys import INNER, STRICT
-from luisy_dir.output import Output
+from luisy_dir.output import Output, is_no_output
+from luisy_dir.policy import Policy
 from luisy_dir.reading import Gone, read_stable, with_digest
 from luisy_dir.staging import poison
 from luisy_dir.storage import local, system
@@ -102,6 +107,9 @@ class Step:
         What becomes of an item that has no data of one of the roots: see :data:`luisy_dir.keys.JOINS`.
     is_grouped
         An item has any number of sources from each root, and ``process`` gets a list for each.
+    batch_size
+        How many items are processed together, at most; where these are several, ``begin`` returns a
+        :class:`~luisy_dir.batching.BatchProcess`.
     """
 
     roots: tuple[Root, ...]
@@ -114,6 +122,7 @@ class Step:
     checks: Checks = field(default_factory=Checks)
     join: str = INNER
     is_grouped: bool = False
+    batch_size: int = 1
 
     def format_for(self, suffix: str) -> Format:
         """Format of an output with a suffix of its own."""
@@ -139,6 +148,8 @@ class Step:
 # line says that the run cannot go on, an empty one that the item has gone. Plain bytes, because they are pickled a
 # million times, and because an exception may not be known to the parent.
 Outcome = tuple[bytes | None, bytes | None]
+# What has come of a job, and the jobs that are still to be done, each with the seconds to wait before.
+Answer = tuple[list[Outcome], list[tuple[float, bytes]]]
 
 
 class _NotWritten(Exception):  # noqa: N818 - carries a verdict from where it is known to where the entry is made
@@ -169,13 +180,27 @@ class _Worker:
                 "Nothing was published."
             ) from error
         self.journal = Journal(journal_of(run, self.name), step.origin, sync=step.sync)
+        self._run = run
+        self._names: Journal | None = None
+
+    def note_name(self, path: str) -> None:
+        """Note an output that is about to be written under a name which does not tell its item."""
+        if self._names is None:
+            self._names = Journal(names_of(self._run, self.name))
+        self._names.append(encode_name(path))
+
+    def close(self) -> None:
+        """Close the files that are open."""
+        self.journal.close()
+        if self._names is not None:
+            self._names.close()
 
 
 @dataclass
 class StepInWorker:
-    """A step at work in a run's directory: call it with an encoded item, in any worker.
+    """A step at work in a run's directory: call it with an encoded job, in any worker.
 
-    It never raises: what happened is in the outcome.
+    It never raises: what happened is in the answer.
 
     Parameters
     ----------
@@ -183,19 +208,22 @@ class StepInWorker:
         What to do.
     run
         The run's directory in the staging; outputs go to its ``files/``, journals beside that.
+    policy
+        What an error of an item means.
     """
 
     step: Step
     run: str
+    policy: Policy = field(default_factory=Policy)
     _local: threading.local = field(default_factory=threading.local, repr=False)
-    _journals: list[Journal] = field(default_factory=list, repr=False)
+    _workers: list[_Worker] = field(default_factory=list, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _shared: _Worker | None = field(default=None, repr=False)
     _failure: Exception | None = field(default=None, repr=False)
     _end: bytes | None = field(default=None, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return StepInWorker, (self.step, self.run)
+        return StepInWorker, (self.step, self.run, self.policy)
 
     def prepare(self) -> None:
         """Prepare this worker, so that no item is to blame for the time that it takes, or for a crash."""
@@ -204,21 +232,83 @@ class StepInWorker:
         except Exception as error:  # noqa: BLE001 - the user's setup may raise anything
             self._end = self._end or pack_error(self._told(error))
 
-    def __call__(self, encoded: bytes) -> Outcome:
-        """Do the step for one item, and append what became of it to this worker's journal."""
+    def __call__(self, encoded: bytes) -> Answer:
+        """Do the step for the items of a job, and append what became of each to this worker's journal."""
         if self._end is not None:  # what comes after a disk that failed would be done in vain
-            return None, self._end
+            return [(None, self._end)], []
         try:
-            worker = self._worker()
-            entry, exception = self._attempt(decode_item(encoded, self.step.folders, self.step.seed), worker)
-            line = encode_entry(entry)
-            worker.journal.append(line)
+            job, worker = decode_job(encoded), self._worker()
+            return self._do(job, worker) if len(job.parts) == 1 else self._do_together(job, worker)
         except (Gone, Cancelled):
-            return b"", None
+            return [(b"", None)], []
         except Exception as error:  # noqa: BLE001 - the user's setup may raise anything, and so may the disk
             self._end = pack_error(self._told(error))
-            return None, self._end
-        return line, exception
+            return [(None, self._end)], []
+
+    def _do(self, job: Job, worker: _Worker) -> Answer:
+        (item,) = job.opened(self.step.folders, self.step.seed)
+        attempt = self._new_attempt(item, worker)
+        return self._answer(attempt, attempt.run(), job, worker)
+
+    def _do_together(self, job: Job, worker: _Worker) -> Answer:
+        """Read one item after the other, process them together, and write one after the other."""
+        attempts = [self._new_attempt(item, worker) for item in job.opened(self.step.folders, self.step.seed)]
+        answers: list[Answer] = []
+        left: list[_Attempt] = []
+        for attempt in attempts:
+            try:
+                verdict = attempt.read()
+            except Gone:
+                answers.append(([(b"", None)], []))
+                continue
+            if verdict is None:
+                left.append(attempt)
+            else:
+                answers.append(self._answer(attempt, verdict, job, worker))
+        results = self._results(left, worker) if left else []
+        if results is None:
+            answers.append(([], _halved(left, job)))
+        else:
+            for attempt, result in zip(left, results, strict=True):
+                answers.append(self._answer(attempt, attempt.write(result), job, worker))
+        return [outcome for done, _ in answers for outcome in done], [part for _, again in answers for part in again]
+
+    def _results(self, attempts: list[_Attempt], worker: _Worker) -> list[Any] | None:
+        """Results of items that were read; None where they failed together, so that they are to be done by halves."""
+        assert isinstance(worker.process, BatchProcess)  # noqa: S101 - else each job has one item
+        begin = time.perf_counter()
+        try:
+            return worker.process.together([attempt.data for attempt in attempts], [each.item for each in attempts])
+        except _ENDS_THE_RUN:
+            raise
+        except (Exception, SystemExit) as error:
+            if len(attempts) == 1:
+                return [error]
+            if isinstance(error, Reject) or self.policy.is_caught(error) or self.policy.is_retried(error, attempts=1):
+                return None
+            first, last = attempts[0].item, attempts[-1].item
+            who = f"One of the {len(attempts)} items from {printable(first.key)!r} to {printable(last.key)!r}"
+            raise _aborted(who, _failure(error), error) from error
+        finally:
+            share = (time.perf_counter() - begin) / max(len(attempts), 1)
+            for attempt in attempts:
+                attempt.data = []
+                attempt.seconds += share
+
+    def _answer(self, attempt: _Attempt, verdict: _Verdict, job: Job, worker: _Worker) -> Answer:
+        """Append what became of an item to the journal, unless it is to be tried again."""
+        entry = attempt.entry(verdict, job, worker.name)
+        raised = verdict.raised
+        attempts = entry.attempts - job.in_batches
+        if raised is not None and self.policy.is_retried(raised, attempts):
+            again = Job(parts_of([attempt.item]), entry.attempts, entry.seconds, entry.started, job.in_batches)
+            return [], [(self.policy.delay(attempts), encode_job(again))]
+        line = encode_entry(entry)
+        worker.journal.append(line)
+        if raised is not None and not self.policy.is_caught(raised):
+            file = f"{printable(entry.key)!r}, read from {printable(attempt.item.path)!r},"
+            raise _aborted(file, entry.error or _failure(raised), raised)
+        return [(line, None if raised is None else pack_error(raised))], []
 
     def _told(self, error: Exception) -> Exception:
         """The error that ends the run, in terms of what the user can do about it."""
@@ -232,8 +322,8 @@ class StepInWorker:
             return BusyError(f"{self.run!r} is gone: {_TAKEN_OVER}")
         return error
 
-    def _attempt(self, item: Item, worker: _Worker) -> tuple[Entry, bytes | None]:
-        return _Attempt(self.step, f"{self.run}/{FILES}", worker.process).entry(item, worker.name)
+    def _new_attempt(self, item: Item, worker: _Worker) -> _Attempt:
+        return _Attempt(self.step, f"{self.run}/{FILES}", worker.process, item, worker.note_name)
 
     def _worker(self) -> _Worker:
         if has_event_loop():  # all threads of the async engine are one worker
@@ -254,19 +344,25 @@ class StepInWorker:
 
     def _new_worker(self) -> _Worker:
         worker = _Worker(self.step, self.run)
-        self._journals.append(worker.journal)
+        self._workers.append(worker)
         return worker
 
     def close(self) -> None:
-        """Close the journals that were opened in this process."""
-        while self._journals:
-            self._journals.pop().close()
+        """Close the files that were opened in this process."""
+        while self._workers:
+            self._workers.pop().close()
 
 
 class _Verdict(NamedTuple):
     status: Status
     error: Failure | None = None
-    exception: bytes | None = None
+    raised: BaseException | None = None
+
+
+# What no other item would survive either, or what is nobody's fault: the run ends, or the item has gone.
+_ENDS_THE_RUN = (
+    BusyError, StorageError, local.SyncFailed, NoEventLoopError, Cancelled, Gone, WrongResultsError, _Collision,
+)  # fmt: skip
 
 
 class _Attempt:
@@ -277,74 +373,114 @@ class _Attempt:
         step: Step,
         files: str,
         process: Callable[[list[Any], Item], Any],
-        pack: Callable[[BaseException], bytes | None] = pack_error,
+        item: Item,
+        note_name: Callable[[str], object] = str,
     ) -> None:
         self._step = step
+        self._note_name = note_name
         self._files = files
         self._process = process
-        self._pack = pack
-        self.sources: tuple[Source, ...] = ()
         self._in_hand: Source | None = None
+        self.item = item
+        self.data: list[Any] = []
+        self.sources: tuple[Source, ...] = item.sources
         self.outputs: list[OutputFile] = []
         self.meta: dict[str, Any] = {}
+        self.started = datetime.now(UTC)
+        self.seconds = 0.0
 
-    def entry(self, item: Item, worker: str) -> tuple[Entry, bytes | None]:
-        """What became of the item, and the packed exception if there was one."""
-        started, begin = datetime.now(UTC), time.perf_counter()
-        verdict = self.run(item)
-        entry = Entry(
-            key=item.key,
+    def entry(self, verdict: _Verdict, job: Job, worker: str) -> Entry:
+        """What became of the item, as one of a job."""
+        return Entry(
+            key=self.item.key,
             sources=self.sources,
             status=verdict.status,
             outputs=tuple(self.outputs),
             meta=self.meta,
             error=verdict.error,
-            attempts=1,
-            seconds=round(time.perf_counter() - begin, 6),
-            started=started,
+            attempts=job.attempts + 1,
+            seconds=round(job.seconds + self.seconds, 6),
+            started=job.started or self.started,
             worker=worker,
-            seed=item.used_seed,
+            seed=self.item.used_seed,
         )
-        return entry, verdict.exception
 
-    def run(self, item: Item) -> _Verdict:
+    def run(self) -> _Verdict:
         """Read, process and write; whatever happens to the item is in the verdict."""
-        self.sources = item.sources
+        return self._judged(partial(self._read_process_write, self.item)) or _Verdict("written")
+
+    def read(self) -> _Verdict | None:
+        """Read what goes into a batch, as ``data``; a verdict where the item does not come as far as that."""
+
+        def act() -> None:
+            assert isinstance(self._process, BatchProcess)  # noqa: S101 - else nobody asks for this
+            self.data = self._process.before(self._read_whole(self.item), self.item)
+
+        return self._judged(act)
+
+    def write(self, result: Any) -> _Verdict:
+        """Write what has come out of a batch."""
+
+        def act() -> None:
+            assert isinstance(self._process, BatchProcess)  # noqa: S101 - else nobody asks for this
+            self._write_result(self.item, self._process.after(result, self.item))
+
+        return self._judged(act) or _Verdict("written")
+
+    def _judged(self, act: Callable[[], None]) -> _Verdict | None:
+        """Do a part of the work; a verdict where it ends with that."""
+        begin = time.perf_counter()
         try:
-            self._read_process_write(item)
-            if item.is_noted:
-                self.meta = clean_meta(item.meta)
+            act()
         except _NotWritten as verdict:
-            return self._undo(item, verdict.status, _why(verdict.message))
+            return self._undo(self.item, verdict.status, _why(verdict.message))
         except Reject as verdict:
             return self._undo(
-                item, "rejected", Failure("Reject", _valid(self._told(str(verdict.reason)))[:_LONGEST_MESSAGE])
+                self.item, "rejected", Failure("Reject", _valid(self._told(str(verdict.reason)))[:_LONGEST_MESSAGE])
             )
-        except (BusyError, StorageError, local.SyncFailed, NoEventLoopError, Cancelled, _Collision, Gone):
+        except _ENDS_THE_RUN:
             self._remove_outputs()
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's functions may raise anything
-            return self._undo(item, "failed", _failure(error, self._told), self._pack(error))
-        return _Verdict("written")
+            return self._undo(self.item, "failed", _failure(error, self._told), error)
+        finally:
+            self.seconds += time.perf_counter() - begin
+        return None
 
-    def _undo(self, item: Item, status: Status, failure: Failure | None, exception: bytes | None = None) -> _Verdict:
+    def _undo(
+        self, item: Item, status: Status, failure: Failure | None, raised: BaseException | None = None
+    ) -> _Verdict:
         self._remove_outputs()
         with contextlib.suppress(InputError):  # what the step noted before is kept where it can be
             self.meta = clean_meta(item.meta)
         if status == "failed":
             self.sources = tuple(with_digest(source, item.path_of(source)) for source in self.sources)
-        return _Verdict(status, failure, exception)
+        return _Verdict(status, failure, raised)
 
     def _read_process_write(self, item: Item) -> None:
+        data = self._read_whole(item)
+        result = resolved(self._process(data, item))
+        del data  # the input need not be held while the output is written
+        self._write_result(item, result)
+
+    def _read_whole(self, item: Item) -> list[Any]:
         if self._step.join == INNER:
             self._check_there(item.sources)
         data = self._read(item)
         if self._step.checks.input:
             self._check(data)
-        result = resolved(self._process(data, item))
+        return data
+
+    def _write_result(self, item: Item, result: Any) -> None:
         if result is None:
             raise _NotWritten("rejected", "process returned None")
-        del data  # the input need not be held while the output is written
+        self._write_outputs(item, result)
+        if item.is_noted:
+            self.meta = clean_meta(item.meta)
+
+    def _write_outputs(self, item: Item, result: Any) -> None:
+        if is_no_output(result):
+            return
         if isinstance(result, Output):
             self._write(item, result)
         elif isinstance(result, Iterator):
@@ -441,6 +577,8 @@ class _Attempt:
 
     def _write_each(self, item: Item, results: Iterator[Any]) -> None:
         for result in results:
+            if is_no_output(result):
+                continue
             if not isinstance(result, Output):
                 raise DefinitionError(
                     f"process yielded a {type(result).__name__}. An iterator must yield Output(data, key=…) objects; "
@@ -451,11 +589,13 @@ class _Attempt:
     def _write(self, item: Item, output: Output) -> None:
         format = self._step.format if output.suffix is None else self._step.format_for(output.suffix)
         suffix = format.suffix if output.suffix is None else output.suffix
-        key = item.key if output.key is None else f"{item.key}/{output.key}"
+        key = item.output_key if output.key is None else f"{item.output_key}/{output.key}"
         path = key + suffix
-        if output.key is not None or suffix in _SUFFIXES_OF_LITTER:
+        if key != item.key or suffix in _SUFFIXES_OF_LITTER:
             check_key(path)
         self._step.checks.check_output(path, output.data)
+        if item.output_key != item.key:
+            self._note_name(path)
         try:
             write = partial(format.write, output.data)
             is_small = _is_small(output.data)
@@ -507,15 +647,38 @@ def do_here(step: Step, item: Item, files: str) -> tuple[Entry, BaseException | 
     InputError
         Outputs of the item have the same name, or its file is gone.
     """
-    raised: list[BaseException] = []
     try:
-        attempt = _Attempt(step, files, step.begin(), pack=raised.append)
-        entry, _ = attempt.entry(item, "replay")
+        attempt = _Attempt(step, files, step.begin(), item)
+        verdict = attempt.run()
     except _Collision as error:
         raise KeyCollisionError(str(error)) from error
     except Gone as error:
         raise MissingInputError(f"The file of {item.key!r}, {item.path!r}, was removed just now.") from error
-    return entry, raised[0] if raised else None
+    return attempt.entry(verdict, Job(parts_of([item])), "replay"), verdict.raised
+
+
+def _halved(attempts: list[_Attempt], job: Job) -> list[tuple[float, bytes]]:
+    """Two jobs for items that have failed together."""
+    parts = parts_of(attempt.item for attempt in attempts)
+    seconds = job.seconds + sum(attempt.seconds for attempt in attempts) / len(attempts)
+    started = job.started or attempts[0].started
+    again = Job(parts, job.attempts + 1, seconds, started, job.in_batches + 1)
+    return [(0.0, encode_job(half)) for half in again.halves()]
+
+
+def _aborted(who: str, failure: Failure, raised: BaseException) -> AbortedError:
+    """The error that ends the run for what an item has raised."""
+    message = printable(failure.message)
+    if isinstance(raised, Abort):
+        what, advice = f"{who} has ended the run: {message}.", "Mend what is wrong, then"
+    else:
+        what = f"{who} raised {failure.type}: {message}; `catch` leaves that out, which ends the run."
+        advice = "Mend the file or the code, or let `catch` name this error, then"
+    aborted = AbortedError(f"{what} Nothing was published, and what was finished is kept. {advice} run again.")
+    aborted.raised = pack_error(raised)
+    if failure.traceback:
+        aborted.add_note(f"In the worker:\n{failure.traceback}")
+    return aborted
 
 
 def _why(message: str) -> Failure | None:
@@ -535,7 +698,7 @@ def _array_facts(data: Any, format: Format, size: int) -> tuple[tuple[int, ...] 
     return tuple(map(int, shape)), str(dtype.str), offset
 
 
-def _failure(error: BaseException, told: Callable[[str], str]) -> Failure:
+def _failure(error: BaseException, told: Callable[[str], str] = str) -> Failure:
     frames = traceback.extract_tb(error.__traceback__)
     outer = next((n for n, frame in enumerate(frames) if not frame.filename.startswith(_OWN_CODE)), len(frames))
     lines = traceback.StackSummary.from_list(frames[outer:]).format()

@@ -127,3 +127,41 @@ class Several(Perilous):
         yield luisy.Output(text, key="first")
         super().process(text, item)
         yield luisy.Output(text, key="second")
+
+
+class Stubborn(Perilous):
+    """Each item is tried three times."""
+
+    retries = 2
+    retry_delay = 0.01
+
+
+class Renamed(Stubborn):
+    """Writes under other names, of which the worker does not live to tell; after that, all goes well."""
+
+    def process(self, text, item):
+        item.output_key = f"of {item.key}"
+        yield luisy.Output(text, key="first")
+        once = os.path.join(os.environ[NOTES], f"once {item.key}")
+        if text in PERILS and not os.path.exists(once):
+            note(f"once {item.key}", os.getpid())
+            super().process(text, item)
+        yield luisy.Output(text, key="second")
+
+
+class Together(Perilous):
+    """Several items at a time."""
+
+    process = None
+    batch_size = 7
+
+    def process_batch(self, texts, items):
+        for text, item in zip(texts, items, strict=True):
+            note("begun", f"{item.key} {os.getpid()}")
+            if text in PERILS:
+                PERILS[text]()
+        return [text.upper() for text in texts]
+
+
+class HurriedTogether(Together):
+    timeout = 1.0

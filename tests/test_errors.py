@@ -69,7 +69,7 @@ def test_the_tree_is_as_it_is_drawn():
 
 
 def test_everything_that_is_an_error_can_be_caught_as_one_type():
-    assert [kind.__name__ for kind in ALL if not issubclass(kind, LuisyDirError)] == ["Reject"]
+    assert [kind.__name__ for kind in ALL if not issubclass(kind, LuisyDirError)] == ["Abort", "Reject"]
 
 
 def test_a_verdict_on_an_item_is_not_caught_with_the_errors():

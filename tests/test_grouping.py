@@ -23,7 +23,8 @@ import luisy_dir as luisy
 from luisy_dir import errors, grouping, planning
 from luisy_dir.errors import DefinitionError, InputError, UnmatchedKeysError
 from luisy_dir.grouping import Grouping
-from luisy_dir.item import Item, Source, decode_item, encode_item
+from luisy_dir.item import Item, Source
+from luisy_dir.job import decode_job, job_of
 from luisy_dir.plan import Reason
 from luisy_dir.storage import local
 from luisy_dir.storage.probe import Capabilities
@@ -255,10 +256,15 @@ class TestAnItemOfSeveralFiles:
 
         assert glued().output().manifest().same_as(serial.manifest())
 
+    def test_a_recheck_gives_each_member_its_key_too(self, pieces):
+        glued().run()
+
+        assert glued().recheck(1.0).rows == ()
+
     def test_an_item_crosses_to_a_worker_with_the_keys_of_its_members(self):
         item = Item("g", (Source("A", "g/1.x.y", 1, 1), Source("A", "g/2.x.y", 1, 1)), {"A": "/a"}, 7, ("g/1", "g/2"))
 
-        again = decode_item(encode_item(item), item.folders, item.seed)
+        (again,) = decode_job(job_of(item)).opened(item.folders, item.seed)
 
         assert (again.key, again.keys, again.paths) == ("g", ["g/1", "g/2"], ["/a/g/1.x.y", "/a/g/2.x.y"])
 

@@ -4,7 +4,6 @@ import os
 import pickle
 import tempfile
 from contextlib import contextmanager
-from urllib.parse import quote_from_bytes
 
 import numpy as np
 import pytest
@@ -18,8 +17,6 @@ from luisy_dir.item import (
     Item,
     Source,
     check_key,
-    decode_item,
-    encode_item,
     key_of,
     list_files,
     scan,
@@ -217,16 +214,6 @@ def test_an_item_is_the_same_after_pickling():
     item = Item("a", (Source("raw", "a.png", 1, 2, "00", encoded=True),), {"raw": "/data"}, seed=3)
 
     again = pickle.loads(pickle.dumps(item))
-
-    assert (again.key, again.sources, again.folders, again.seed) == (item.key, item.sources, item.folders, item.seed)
-
-
-@given(KEYS, NAMES)
-def test_an_item_is_the_same_after_its_way_to_a_worker(key, name):
-    undecodable = Source("raw", quote_from_bytes(name), 1, 2, encoded=True)
-    item = Item(key, (undecodable, Source("B", "b", -1, 0, "00")), {"raw": "/a"}, seed=3)
-
-    again = decode_item(encode_item(item), item.folders, item.seed)
 
     assert (again.key, again.sources, again.folders, again.seed) == (item.key, item.sources, item.folders, item.seed)
 

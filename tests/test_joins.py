@@ -193,6 +193,7 @@ class TestOuter:
         outer_of_three().run()
 
         assert results(outer_of_three) == {"both": "B|b|B", "left": "L|None|None", "right": "None|r|R"}
+        assert outer_of_three().recheck(1.0).rows == ()
 
     @pytest.mark.parametrize("engine", ["threads", "processes", "async"])
     def test_every_engine_gives_the_same_answer(self, folders, monkeypatch, engine):

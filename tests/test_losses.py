@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 from functools import partial
 
+import msgspec
 import pytest
 from conftest import an_entry
 
 from luisy_dir.engines.loss import Loss, WorkerLost
-from luisy_dir.entry import decode_entry, encode_entry
+from luisy_dir.entry import OutputFile, decode_entry, encode_entry
+from luisy_dir.errors import WorkerDiedError
 from luisy_dir.formats import Format, read_txt, write_txt
-from luisy_dir.item import Item, Source, encode_item
-from luisy_dir.journal import Journal, journal_of, latest_entries, worker_name
+from luisy_dir.item import Item, Source
+from luisy_dir.job import decode_job, encode_job, job_of
+from luisy_dir.journal import Journal, encode_name, journal_of, latest_entries, names_of, worker_name
 from luisy_dir.losses import Losses
+from luisy_dir.policy import Policy
 from luisy_dir.step import Root, Step
 
 DEAD = 4711
@@ -35,13 +39,13 @@ def run(tmp_path):
 def losses(run, tmp_path):
     """The losses of a run over the items ``a``, ``a/b``, ``b`` and ``b.1``."""
     step = Step((Root("raw", str(tmp_path), read_txt),), partial(begin), Format(read_txt, write_txt, ".txt"))
-    opened = Losses(step, run, lambda: {"a", "a/b", "b", "b.1"})
+    opened = Losses(step, run, Policy(), lambda: {"a", "a/b", "b", "b.1"})
     yield opened
     opened.close()
 
 
 def encoded(key):
-    return encode_item(Item(key, (Source("raw", key + ".txt", 10, 1_000),), {}))
+    return job_of(Item(key, (Source("raw", key + ".txt", 10, 1_000),), {}))
 
 
 def journal(run, pid, *keys, **facts):
@@ -67,8 +71,9 @@ def staged(run):
 def settled(losses, keys, loss):
     """Status by key of what is done with, and the keys that are left."""
     chunk = [encoded(key) for key in keys]
-    outcomes, left = losses.settle(chunk, loss)
-    done = [decode_entry(line) for line, _ in outcomes]
+    answers, left = losses.settle(chunk, loss)
+    done = [decode_entry(line) for outcomes, _ in answers for line, _ in outcomes]
+    left += [job for _, again in answers for _, job in again]
     return {entry.key: entry.status for entry in done}, [keys[chunk.index(thing)] for thing in left]
 
 
@@ -132,6 +137,83 @@ def test_the_output_of_a_finished_item_stays(run, losses):
     assert staged(run) == {"a.txt"}
 
 
+def test_what_lies_under_a_name_that_the_step_chose_is_removed_too(run, losses):
+    """Nothing but the note of the worker says whose it is; what is finished stays."""
+    journal(run, DEAD, "a", outputs=(OutputFile("chosen/a.txt", 4, 1, "0"),))
+    put(run, "chosen/a.txt", "chosen/b.txt", "chosen/of-another-worker.txt")
+    for pid, path in (
+        (DEAD, "chosen/a.txt"),
+        (DEAD, "chosen/b.txt"),
+        (DEAD, "not/begun.txt"),
+        (DEAD + 1, "chosen/of-another-worker.txt"),
+    ):
+        noted = Journal(names_of(run, f"{worker_name(pid)}-0"))
+        noted.append(encode_name(path))
+        noted.close()
+
+    settled(losses, ["a", "b"], Loss(DEAD, -9, 1))
+
+    assert staged(run) == {"chosen/a.txt", "chosen/of-another-worker.txt"}
+
+
+class TestOtherTries:
+    """What the policy has to say of items that cost their worker."""
+
+    def tried(self, run, tmp_path, loss, job, **policy):
+        step = Step((Root("raw", str(tmp_path), read_txt),), partial(begin), Format(read_txt, write_txt, ".txt"))
+        opened = Losses(step, run, Policy(**policy), lambda: {"a", "b", "c"})
+        ((outcomes, again),), left = opened.settle([job], loss)
+        opened.close()
+        assert left == []
+        return [decode_entry(line) for line, _ in outcomes], again
+
+    def test_an_item_is_tried_as_often_as_one_that_raises(self, run, tmp_path):
+        loss, policy = Loss(DEAD, -9, 0, seconds=1.5), {"retries": 1, "retry_delay": 0.5, "catch": (KeyError,)}
+
+        done, [(delay, again)] = self.tried(run, tmp_path, loss, encoded("a"), **policy)
+        (failed,), none = self.tried(run, tmp_path, loss, again, **policy)
+
+        assert done == [] == none
+        assert 0 <= delay <= 0.5
+        assert (failed.status, failed.attempts, failed.seconds) == ("failed", 2, 3.0)
+
+    @pytest.mark.parametrize(
+        ("timeout", "retry_on", "is_again"),
+        [
+            (1.0, (TimeoutError,), True),
+            (None, (TimeoutError,), False),
+            (None, (WorkerDiedError,), True),
+            (1.0, (WorkerDiedError,), False),
+            (None, (OSError,), False),
+        ],
+    )
+    def test_retry_on_tells_time_that_ran_out_from_a_death(self, run, tmp_path, timeout, retry_on, is_again):
+        loss = Loss(DEAD, -9, 0, timeout=timeout)
+
+        done, again = self.tried(run, tmp_path, loss, encoded("a"), retries=3, retry_on=retry_on)
+
+        assert (bool(again), len(done)) == (is_again, not is_again)
+
+    def test_of_items_that_were_processed_together_what_is_not_finished_is_done_by_halves(self, run, tmp_path):
+        journal(run, DEAD, "b")
+        items = [Item(key, (Source("raw", key + ".txt", 10, 1_000),), {}) for key in "abc"]
+
+        done, again = self.tried(run, tmp_path, Loss(DEAD, -9, 0), job_of(*items))
+
+        assert [entry.key for entry in done] == ["b"]
+        halves = [decode_job(job) for delay, job in again if delay == 0]
+        assert [[part.key for part in half.parts] for half in halves] == [["a"], ["c"]]
+        assert {(half.attempts, half.in_batches) for half in halves} == {(1, 1)}
+
+    def test_what_has_failed_together_is_tried_alone_as_often_as_others(self, run, tmp_path):
+        together = encode_job(msgspec.structs.replace(decode_job(encoded("a")), attempts=3, in_batches=3))
+
+        done, [(_, again)] = self.tried(run, tmp_path, Loss(DEAD, -9, 0), together, retries=1)
+        (failed,), _ = self.tried(run, tmp_path, Loss(DEAD, -9, 0), again, retries=1)
+
+        assert (done, failed.attempts) == ([], 5)
+
+
 def test_the_failure_is_noted_for_whoever_comes_after_this_run(run, losses):
     settled(losses, ["a", "b"], Loss(DEAD, 3, 0, seconds=1.25))
     settled(losses, ["b"], Loss(DEAD + 1, -11, 0))
@@ -162,7 +244,7 @@ def test_a_loss_says_how_the_worker_came_to_its_end(exit_code, how):
 
 
 def test_time_that_ran_out_is_told_with_its_limit(losses):
-    [(line, _)], _ = losses.settle([encoded("a")], Loss(DEAD, -9, 0, seconds=2.6, timeout=2.5))
+    [([(line, _)], _)], _ = losses.settle([encoded("a")], Loss(DEAD, -9, 0, seconds=2.6, timeout=2.5))
     failure = decode_entry(line).error
     assert failure.type == "Timeout"
     assert failure.message == "it took longer than the 2.5 s that timeout allows, and its worker was killed"
@@ -176,7 +258,7 @@ def test_a_trace_is_shown_from_the_users_own_code_on(losses):
         f'  File "{own}", line 200 in run\n  File "<string>", line 1 in <module>\n\n'
         "Extension modules: numpy (total: 1)\n"
     )
-    [(line, _)], _ = losses.settle([encoded("a")], Loss(DEAD, -11, 0, trace=said))
+    [([(line, _)], _)], _ = losses.settle([encoded("a")], Loss(DEAD, -11, 0, trace=said))
     assert decode_entry(line).error.traceback.splitlines() == [
         "Traceback (most recent call first):",
         '  File "/lib/codec.py", line 7 in decode',

@@ -1,12 +1,15 @@
-"""The policy: how many items may fail."""
+"""The policy: how many items may fail, which errors are failures, and when an item is tried again."""
 
 import math
+import random
+from random import SystemRandom as Chance
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luisy_dir.errors import SettingError
+from luisy_dir.errors import Abort, SettingError
 from luisy_dir.policy import Policy
 
 
@@ -70,3 +73,52 @@ def test_by_default_an_item_may_take_as_long_as_it_takes():
 def test_a_time_that_is_no_limit_is_an_error_that_says_what_is_allowed(wrong):
     with pytest.raises(SettingError, match=f"timeout is {wrong!r}.*seconds greater than 0"):
         Policy(timeout=wrong)
+
+
+@given(st.floats(0, 1000), st.integers(1, 10**6))
+def test_a_delay_is_never_longer_than_half_a_minute_or_than_the_first(longest, attempts):
+    policy = Policy(retry_delay=longest)
+
+    assert 0 <= policy.delay(attempts) <= max(longest, 30.0)
+
+
+def test_the_longest_delay_doubles_with_each_try(monkeypatch):
+    """What chance makes of it is another matter."""
+    monkeypatch.setattr(Chance, "uniform", lambda self, least, most: most)
+
+    assert [Policy(retry_delay=0.5).delay(attempts) for attempts in range(1, 10)] == [
+        0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0,
+    ]  # fmt: skip
+
+
+def test_delays_differ_so_that_items_do_not_come_back_together():
+    assert len({Policy(retry_delay=10).delay(3) for _ in range(20)}) > 10
+
+
+def test_a_delay_leaves_the_random_numbers_of_others_alone():
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002 - that of others
+    before = random.getstate(), np.random.get_state()  # noqa: NPY002
+
+    Policy(retry_delay=10).delay(3)
+
+    after = random.getstate(), np.random.get_state()  # noqa: NPY002
+    assert before[0] == after[0]
+    assert all(np.array_equal(one, other) for one, other in zip(before[1], after[1], strict=True))
+
+
+def test_without_a_delay_nobody_waits():
+    assert Policy(retry_delay=0).delay(1) == 0
+
+
+@pytest.mark.parametrize("error", [ValueError(), KeyError(), SystemExit(3), MemoryError()])
+def test_by_default_every_error_is_caught_and_none_is_tried_again(error):
+    assert Policy().is_caught(error)
+    assert not Policy().is_retried(error, attempts=1)
+
+
+def test_an_abort_is_neither_caught_nor_tried_again():
+    policy = Policy(retries=9, catch=(Exception, Abort), retry_on=(Exception, Abort))
+
+    assert not policy.is_caught(Abort("why"))
+    assert not policy.is_retried(Abort("why"), attempts=1)

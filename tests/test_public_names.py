@@ -10,6 +10,7 @@ import pytest
 import luisy_dir
 
 NAMES = [
+    "Abort",
     "BoolParameter",
     "ConcatenationTask",
     "DateIntervalParameter",
@@ -22,6 +23,7 @@ NAMES = [
     "IntParameter",
     "Item",
     "ListParameter",
+    "NoOutput",
     "Output",
     "Parameter",
     "Reject",

@@ -593,12 +593,21 @@ class TestErrors:
             set_up_again().recheck(1.0)
         assert scratch_files(working_dir) == []
 
-    def test_a_worker_that_dies_ends_it_and_leaves_nothing(self, letters, working_dir, monkeypatch):
+    def test_a_worker_that_dies_costs_the_item_that_it_had_in_hand(self, letters, working_dir, monkeypatch):
         monkeypatch.setenv("LUISY_DIR_ENGINE", "processes")
         monkeypatch.setenv("LUISY_DIR_WORKERS", "1")
         DyingAgain().run()
-        monkeypatch.setenv("WAVERING", "die")
-        with pytest.raises(errors.WorkerDiedError, match="What is published was not touched"):
+        monkeypatch.setenv("WAVERING", "die at 03")
+        found = DyingAgain().recheck(1.0)
+        assert [(row.key, row.finding) for row in found.rows] == [("03", "failed")]
+        assert "ended with exit code 3" in found.rows[0].reason
+        assert scratch_files(working_dir) == []
+
+    def test_workers_that_die_before_they_begin_end_it_and_leave_nothing(self, letters, working_dir, monkeypatch):
+        monkeypatch.setenv("LUISY_DIR_ENGINE", "processes")
+        DyingAgain().run()
+        monkeypatch.setenv("WAVERING", "die early")
+        with pytest.raises(errors.WorkerDiedError, match=r"exit code 4.*What is published was not touched"):
             DyingAgain().recheck(1.0)
         assert scratch_files(working_dir) == []
 
@@ -653,8 +662,12 @@ class TestErrors:
 @luisy.requires(Letters)
 @luisy.directory_output(".txt")
 class DyingAgain(luisy.DirectoryTask):
-    def process(self, text):
-        if os.environ.get("WAVERING") == "die":
+    def setup(self):
+        if os.environ.get("WAVERING") == "die early":
+            os._exit(4)
+
+    def process(self, text, item):
+        if os.environ.get("WAVERING") == f"die at {item.key}":
             os._exit(3)
         return text
 

@@ -65,6 +65,8 @@ VALUES = {
     "workers": (("3", 3), ("4", 4)),
     "max_errors": (("0.5", 0.5), ("7", 7)),
     "timeout": (("0.5", 0.5), ("none", None)),
+    "retries": (("1", 1), ("3", 3)),
+    "retry_delay": (("0.5", 0.5), ("2", 2.0)),
     "durability": (("none", "none"), ("item", "item")),
     "on_code_change": (("warn", "warn"), ("ignore", "ignore")),
     "resume": (("any-code", "any-code"), ("no", "no")),
@@ -113,6 +115,8 @@ def test_what_nobody_set_has_its_default(say, name):
         ("engine", "processes"),
         ("max_errors", 0),
         ("timeout", None),
+        ("retries", 0),
+        ("retry_delay", 0.1),
         ("durability", "commit"),
         ("on_code_change", "rerun"),
         ("resume", "same-code"),
@@ -197,6 +201,9 @@ def test_a_setting_without_a_task_comes_from_the_other_sources(say):
         ("max_errors", ".5", 0.5),
         ("max_errors", "1000", 1000),
         ("engine", "loky:get_reusable_executor", "loky:get_reusable_executor"),
+        ("retries", "0", 0),
+        ("retry_delay", "0", 0.0),
+        ("retry_delay", "1e-3", 0.001),
         ("durability", "item", "item"),
         ("resume", "any-code", "any-code"),
         ("on_no_space", "allow", "allow"),
@@ -223,6 +230,8 @@ WRONG = {
     "workers": ["0", "-1", "1.5", "many", "1,000", "0x2"],
     "max_errors": ["-1", "-0.1", "1.5", "some", "nan", "inf", "-inf", "1e400", "1/2", "50%", "0.5e"],
     "timeout": ["0", "-1", "nan", "inf", "soon", "None", "30s"],
+    "retries": ["-1", "1.0", "many"],
+    "retry_delay": ["-0.1", "nan", "inf", "1s", "soon"],
     "durability": ["commits", "ALL", "0"],
     "on_code_change": ["no", "RERUN", "0"],
     "resume": ["yes", "any", "0"],
@@ -290,10 +299,18 @@ def test_what_is_chosen_for_all_tasks_is_not_read_from_a_class(say, name):
 
 
 @pytest.mark.parametrize("value", [object(), b"serial", ["serial"], True, 2.0])
-@pytest.mark.parametrize("name", sorted(WRONG.keys() - {"retry_failed", "timeout", *settings.OF_SELECTION}))
+@pytest.mark.parametrize(
+    "name", sorted(WRONG.keys() - {"retry_failed", "retry_delay", "timeout", *settings.OF_SELECTION})
+)
 def test_a_class_attribute_of_another_kind_is_refused(say, name, value):
     with pytest.raises(SettingError, match="the class or decorator of Task"):
         resolve(name, say("class", name, value))
+
+
+@pytest.mark.parametrize("value", [object(), b"0.1", [0.1], True])
+def test_a_class_attribute_that_is_no_number_of_seconds_is_refused(say, value):
+    with pytest.raises(SettingError, match="the class or decorator of Task"):
+        resolve("retry_delay", say("class", "retry_delay", value))
 
 
 @pytest.mark.parametrize("value", [object(), b"true", ["true"], 2.0, 2])

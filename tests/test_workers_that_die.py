@@ -22,11 +22,15 @@ from naps import NOTES, nap_and_return, note, slow_at_first
 from perils import (
     WORKERS,
     Hurried,
+    HurriedTogether,
     Impatient,
     Limited,
     Perilous,
     Perils,
+    Renamed,
     Several,
+    Stubborn,
+    Together,
     Unprepared,
     read,
 )
@@ -182,6 +186,36 @@ class TestTheItemInHand:
         assert (row["status"], row["error_type"]) == ("failed", "WorkerDied")
         assert "017" in shown
         assert "was killed by SIGKILL, perhaps for its memory" in shown
+
+    @pytest.mark.parametrize("peril", ["exit", "kill"])
+    def test_an_item_that_was_processed_with_others_is_found_among_them(self, fill, peril):
+        """By halves: a batch of seven is done again at most three times until it is alone."""
+        texts = fill({"005": peril, "006": peril}, 30)
+        Together().run()
+        check(Together(), texts, {"005", "006"})
+        assert {entry.error.message for entry in entries(Together()).values() if entry.error} == {DEATHS[peril]}
+        assert max(entry.attempts for entry in entries(Together()).values()) == 4
+
+    def test_an_item_that_hangs_is_found_among_those_that_it_is_processed_with(self, fill):
+        texts = fill({"005": "loop"}, 30)
+        HurriedTogether().run()
+        check(HurriedTogether(), texts, {"005"})
+        assert entries(HurriedTogether())["005"].error.type == "Timeout"
+
+    def test_an_item_is_tried_as_often_as_retries_says(self, fill, notes):
+        texts = fill({"005": "kill"}, 12)
+        Stubborn().run()
+        check(Stubborn(), texts, {"005"})
+        assert entries(Stubborn())["005"].attempts == 3
+        assert {key: count for key, count in begun(notes).items() if count > 1} == {"005": 3}
+
+    def test_what_it_wrote_under_other_names_does_not_stand_in_its_own_way(self, fill):
+        fill({"005": "kill", "006": "exit"}, 12)
+        Renamed().run()
+        found = entries(Renamed())
+        assert {entry.status for entry in found.values()} == {"written"}
+        assert {key: entry.attempts for key, entry in found.items() if entry.attempts > 1} == {"005": 2, "006": 2}
+        assert len(files_below(Renamed().output().path)) == 24
 
     def test_memory_that_is_refused_is_an_error_like_any_other(self, fill, notes):
         """Under a limit for the worker nobody dies."""

@@ -40,7 +40,7 @@ from luisy_dir.manifest import Manifest, published_below, read_manifest
 from luisy_dir.place import check_place
 from luisy_dir.plan import Plan
 from luisy_dir.planning import Looks, check_deletions, first_plan, next_plan, vouched_for
-from luisy_dir.policy import Policy
+from luisy_dir.policy import ErrorsLike, Policy
 from luisy_dir.progress import Progress
 from luisy_dir.publication import Owner, Publication, find_publication
 from luisy_dir.record import FOLDER, Record, has_pending, is_in_doubt
@@ -53,9 +53,11 @@ from luisy_dir.staging import staging_of
 from luisy_dir.staleness import Ingredients, told_units, versions_of, without_code
 from luisy_dir.step import Step
 from luisy_dir.storage import local
+from luisy_dir.streams import FunctionsLike, PreLike, Streams
 from luisy_dir.targets.directory import DirectoryTarget, RawDirectoryTarget
 from luisy_dir.tasks.layers import LayerTask, check_scratch, scratch_of
-from luisy_dir.tasks.processing import check_same_code, check_signature, prepare
+from luisy_dir.tasks.options import OPTIONS, option, streams_of
+from luisy_dir.tasks.processing import check_methods, check_same_code, check_signature, is_batched, prepare
 from luisy_dir.terminal import Terminal, step_aside
 from luisy_dir.transaction import Facts, Transaction
 from luisy_dir.verification import verify
@@ -93,6 +95,22 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
     group_by : callable or None
         ``group_by(key) -> group key``: files with the same group key are one item, of which ``process`` gets a list;
         a file for which it returns None is left out. With a first parameter ``self`` it is a method.
+    catch : exception class or tuple of them
+        Errors that are recorded as the failure of their item; any other ends the run. None, the default, stands for
+        ``Exception``.
+    retry_on : exception class or tuple of them
+        Errors after which an item is tried again, where ``retries`` allows that. None, the default, stands for all that
+        are caught.
+    pre : function or list of them, or with several directories a dictionary of those by name
+        Called one after the other as ``f(data)`` or ``f(data, item)`` with what was read; what the last one returns is
+        processed. None rejects the item.
+    post : function or list of them
+        The same between ``process`` and writing, with the data of each output.
+    control : dict
+        What ``item.control`` begins with, for all of these; may be a property of the class.
+    batch_size : int
+        How many items ``process_batch(self, images, items)``, which stands in the place of ``process``, gets at most;
+        it returns a list with one result for each.
 
     Examples
     --------
@@ -108,6 +126,7 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
     """
 
     process: ClassVar[Any]  # what a subclass does with one item: process(self, data, …) -> result
+    process_batch: ClassVar[Any] = None  # or with several: process_batch(self, images, …, items) -> list of results
     format: ClassVar[Format | None] = None
     version: ClassVar[str] = ""
     depends_on: ClassVar[Collection[str]] = ()
@@ -115,12 +134,17 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
     check_input: ClassVar[InputChecksLike] = ()
     join: ClassVar[str] = INNER
     group_by: ClassVar[Callable[..., str | None] | None] = None
+    catch: ClassVar[ErrorsLike | None] = None
+    retry_on: ClassVar[ErrorsLike | None] = None
+    pre: ClassVar[PreLike | None] = None
+    post: ClassVar[FunctionsLike | None] = None
+    control: Any = None
+    batch_size: Any = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         name = type(self).__name__
-        if not callable(getattr(self, "process", None)):
-            raise DefinitionError(f"{name} has no method process. Give it process(self, data) that returns the result.")
+        check_methods(self, option(self, "batch_size"))
         if self.format is None:
             raise DefinitionError(
                 f"{name} has no format. Decorate it with directory_output('.npy'), or another suffix or Format."
@@ -130,6 +154,8 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         settings.check_class(type(self))
         check_join(self.join, name)
         check_group_by_of(type(self))
+        for option_name in OPTIONS:
+            option(self, option_name)
 
     # -- what a subclass may define -------------------------------------------------------------------------------
 
@@ -244,6 +270,8 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
             Where ``join`` is strict: a required directory lacks a key that another one has.
         ItemsFailedError
             More items failed than ``max_errors`` allows.
+        AbortedError
+            An item has raised ``Abort``, or an error that ``catch`` leaves out.
         BusyError
             Another run works on the same directory.
         """
@@ -259,6 +287,7 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
             return
         self._check_required()
         check_signature(self, inputs.names, is_named=inputs.is_named)
+        streams_of(self, inputs.names).check_directories(type(self).__name__)
         if manifest is None:
             facts = self._facts(inputs, self._ingredients(inputs))
             with self._open_engine(facts.engine, facts.workers) as executor:
@@ -412,6 +441,7 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
                 self._step(inputs, seed=record.parts["seed"]),
                 scratch_of(self, "recheck"),
                 lambda count: self._open_engine(engine, min(self._workers(), count)),
+                inputs.item_of,
                 self._workers(),
                 [change.name for change in changes if change.kind == "targets"],
                 progress.advance,
@@ -480,6 +510,7 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
             "is_named": inputs.is_named,
             **inputs.parts(),
             **self._checks(inputs).parts(),
+            **streams_of(self).parts(),
         }
 
     def _checks(self, inputs: Inputs) -> Checks:
@@ -495,30 +526,40 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         return {name: xxhash.xxh3_64_hexdigest(str(values[name]).encode()) for name in significant}
 
     def _functions(self) -> dict[str, Callable[..., Any]]:
-        """The user's own functions, by name."""
-        methods = {"process": type(self).process, "setup": type(self).setup}
+        """The user's own functions that are methods of this class, by name."""
+        name = "process_batch" if is_batched(self) else "process"
+        methods = {name: getattr(type(self), name), "setup": type(self).setup}
         return {name: method for name, method in methods.items() if method is not DirectoryTask.setup}
 
     def _begin(
-        self, names: tuple[str, ...] | None, then: Mapping[str, Sent], others: Mapping[str, Callable[..., Any]]
+        self,
+        names: tuple[str, ...] | None,
+        streams: Streams,
+        then: Mapping[str, Sent],
+        others: Mapping[str, Callable[..., Any]],
     ) -> Callable[[list[Any], Item], Any]:
         """Prepare a worker; return what processes an item there."""
         if settings.resolve("progress", self) != "off":
             step_aside()
         check_same_code(type(self), then, self._functions(), others)
-        return prepare(self, names)
+        return prepare(self, names, streams)
 
     def _codes(self) -> dict[str, Code]:
-        """What the user's own functions are and reach, by name."""
-        return {name: code_of(function, owner=type(self)) for name, function in self._functions().items()}
+        """What the user's own functions that process items are and reach, by name."""
+        around = {name: code_of(function) for name, function in streams_of(self).functions.items()}
+        return {name: code_of(function, owner=type(self)) for name, function in self._functions().items()} | around
 
     def _ingredients(self, inputs: Inputs) -> Ingredients:
         codes = self._codes() | {name: code_of(function) for name, function in self._other_functions(inputs).items()}
         return Ingredients(self._parts(inputs), told_units(codes.values()))
 
     def _other_functions(self, inputs: Inputs) -> dict[str, Callable[..., Any]]:
-        """The user's own functions that are none of this class, by name: checks, and those that read and write."""
-        return self._checks(inputs).functions | inputs.functions() | functions_of_format(self._format, "write")
+        """The user's own functions that are no methods of this class, by name.
+
+        Checks, those that come before and after ``process``, and those that read and write.
+        """
+        around = self._checks(inputs).functions | streams_of(self).functions
+        return around | inputs.functions() | functions_of_format(self._format, "write")
 
     def _keeps_earlier_code(self, ingredients: Ingredients, record: Record) -> bool:
         """Whether nothing but code is other than it was, and items that earlier code has made are to be kept."""
@@ -682,13 +723,23 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         others = self._other_functions(inputs)
         codes = self._codes() | {name: code_of(function) for name, function in others.items()}
         then = {name: Sent(replace(code, units={})) for name, code in codes.items()}
-        begin = partial(self._begin, inputs.names if inputs.is_named else None, then, others)
+        streams = streams_of(self, inputs.names)
+        begin = partial(self._begin, inputs.names if inputs.is_named else None, streams, then, others)
         seed = settings.resolve("seed", self) if seed is None else seed
         step = Step(inputs.roots(), begin, self._format, seed, sync=sync, origin=origin, checks=checks)
-        return replace(step, join=self.join, is_grouped=inputs.is_grouped)
+        size = option(self, "batch_size") or 1
+        return replace(step, join=self.join, is_grouped=inputs.is_grouped, batch_size=size)
 
     def _policy(self) -> Policy:
-        return Policy(settings.resolve("max_errors", self), settings.resolve("timeout", self))
+        """What an error of an item means."""
+        return Policy(
+            max_errors=settings.resolve("max_errors", self),
+            timeout=settings.resolve("timeout", self),
+            retries=settings.resolve("retries", self),
+            retry_delay=settings.resolve("retry_delay", self),
+            catch=(Exception,) if (catch := option(self, "catch")) is None else catch,
+            retry_on=option(self, "retry_on"),
+        )
 
     def _open_engine(self, engine: str, workers: int) -> Executor:
         return open_engine(engine, workers, timeout=self._policy().timeout)
@@ -731,7 +782,8 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
     def _check_engine(self, engine: str, inputs: Inputs) -> None:
         """Raise DefinitionError where an ``async def`` would never be awaited."""
         readers = {f"the reader of {name}": target.read_file for name, target in inputs.raw.items()}
-        asynchronous = [name for name, function in (self._functions() | readers).items() if is_async(function)]
+        functions = self._functions() | streams_of(self).functions | readers
+        asynchronous = [name for name, function in functions.items() if is_async(function)]
         if asynchronous and engine in set(ENGINES) - {"async"}:
             raise DefinitionError(
                 f"{', '.join(asynchronous)} of {type(self).__name__} is 'async def', which the engine {engine!r} never "
@@ -760,7 +812,8 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
     def _tell_opaque(self, parts: dict[str, Any]) -> None:
         """Say once what could not be looked into: a change there makes nothing stale."""
         family = self.get_task_family()
-        opaque = sorted(name for name in ("process", "read", "write", "targets", "check") if is_opaque(parts.get(name)))
+        words = ("process", "read", "write", "targets", "check", "control")
+        opaque = sorted(name for name in words if is_opaque(parts.get(name)))
         if opaque and family not in _told:
             _told.add(family)
             logger.warning(
