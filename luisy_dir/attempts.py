@@ -27,6 +27,8 @@ def map_attempts(
     *,
     workers: int = 1,
     on_loss: Callable[[list[T], Loss], tuple[list[Answer[R, T]], list[T]]] | None = None,
+    weight: Callable[[T], int] | None = None,
+    budget: int = 0,
 ) -> Generator[R, None, None]:
     """Yield what comes of every thing, as :func:`map_unordered` does; what is to be done again is sent again.
 
@@ -35,7 +37,7 @@ def map_attempts(
 
     Parameters
     ----------
-    executor, workers, on_loss
+    executor, workers, on_loss, weight, budget
         As for :func:`map_unordered`.
     function
         Says of one thing what has come of it, and what is to be done again, each with the seconds to wait before.
@@ -58,7 +60,9 @@ def map_attempts(
     [1, 2, 3]
     """
     queue = _Queue(things)
-    with closing(map_unordered(executor, function, queue, workers=workers, on_loss=on_loss)) as answers:
+    with closing(
+        map_unordered(executor, function, queue, workers=workers, on_loss=on_loss, weight=weight, budget=budget)
+    ) as answers:
         for done, again in answers:
             queue.take_back(again)
             yield from done

@@ -15,7 +15,7 @@ from luisy_dir.item import Source
 # Names that meta must not use: they are columns of the report.
 COLUMNS = (
     "status", "reason", "sources", "outputs", "source_bytes", "output_bytes",
-    "attempts", "seconds", "started", "error_type", "error",
+    "attempts", "seconds", "started", "peak_memory", "error_type", "error",
 )  # fmt: skip
 
 Verdict = Literal["written", "skipped", "rejected", "failed"]
@@ -64,7 +64,7 @@ class Failure(msgspec.Struct, frozen=True):
     traceback: str | None = None
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     """One manifest line: what became of one item.
 
     Parameters
@@ -93,6 +93,9 @@ class Entry(msgspec.Struct, frozen=True):
         Which worker did it: host, process and a number.
     seed
         What ``item.rng`` was made from; None where it was not used.
+    peak_memory
+        Bytes that the worker process had resident at most while it had the item in hand, with interpreter and modules;
+        None where that is not known.
     """
 
     key: str
@@ -106,6 +109,7 @@ class Entry(msgspec.Struct, frozen=True):
     started: datetime
     worker: str
     seed: int | None
+    peak_memory: int | None = None
 
     @property
     def is_deleted(self) -> bool:

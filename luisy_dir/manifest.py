@@ -258,9 +258,9 @@ class Manifest:
     def same_as(self, other: Manifest) -> bool:
         """Whether two runs gave the same answer.
 
-        Compared is everything but ``started``, ``seconds``, ``worker`` and ``attempts`` of the entries, run id,
-        engine, workers, boot id, start and end of the record, and times of change (with the digests that contain
-        them), which differ between any two runs. How many generations led there does not count.
+        Compared is everything but ``started``, ``seconds``, ``worker``, ``attempts`` and ``peak_memory`` of the
+        entries, run id, engine, workers, boot id, start and end of the record, and times of change (with the digests
+        that contain them), which differ between any two runs. How many generations led there does not count.
         """
         if _comparable_record(self.record) != _comparable_record(other.record):
             return False
@@ -414,6 +414,7 @@ def _comparable_entry(entry: Entry) -> Entry:
         seconds=0.0,
         started=datetime.min,  # noqa: DTZ901 - a constant, compared with itself only
         worker="",
+        peak_memory=None,
     )
 
 

@@ -16,6 +16,7 @@ from luisy_dir.engines.packing import unpack_error
 from luisy_dir.entry import Entry, decode_entry
 from luisy_dir.errors import BusyError, InputChangedError, LuisyDirError, StorageError, WorkerDiedError
 from luisy_dir.item import Item, Source
+from luisy_dir.item_memory import ItemMemory
 from luisy_dir.job import decode_job, job_of
 from luisy_dir.journal import FILES
 from luisy_dir.keys import OUTER
@@ -58,6 +59,8 @@ class Rechecking:
         Names of what the task requires beside directories that is not as recorded: no item can be compared then.
     on_entry
         Called with the entry of each item as it comes.
+    memory
+        How much memory items take, and how much there is; None where nobody says.
     """
 
     step: Step
@@ -67,6 +70,7 @@ class Rechecking:
     workers: int = 1
     changed_targets: Sequence[str] = ()
     on_entry: Callable[[Entry], object] = lambda _: None
+    memory: ItemMemory | None = None
 
     def rows(self, entries: Sequence[Entry], directory: str) -> list[RecheckRow]:
         """Compute items again, and compare; those that differ are computed a second time, by other workers.
@@ -270,7 +274,11 @@ def _compute_again(how: Rechecking, run: str, entries: Sequence[Entry], on_answe
     losses = Losses(how.step, run, Policy(), lambda: {entry.key for entry in entries})
     on_loss, workers = partial(_settled, losses), min(how.workers, len(entries))
     with how.open_executor(len(entries)) as executor, closing(at_work), closing(losses):
-        answers = map_unordered(executor, _Again(at_work), items, workers=workers, on_loss=on_loss)
+        memory, folders, seed = how.memory, how.step.folders, how.step.seed
+        weight, available = (None, 0) if memory is None else (memory.weight(folders, seed), memory.available)
+        answers = map_unordered(
+            executor, _Again(at_work), items, workers=workers, on_loss=on_loss, weight=weight, budget=available
+        )
         with closing(answers):
             try:
                 for answer in answers:

@@ -10,12 +10,14 @@ from contextlib import closing
 from typing import TypeVar
 
 from luisy_dir.attempts import map_attempts
+from luisy_dir.engines import has_one_in_hand
 from luisy_dir.engines.loss import NoWorkerError
 from luisy_dir.engines.mapping import give_up_soon
 from luisy_dir.engines.packing import unpack_error
 from luisy_dir.entry import Entry
 from luisy_dir.errors import AbortedError, ItemsFailedError, LuisyDirError, StorageError, WorkerDiedError
 from luisy_dir.item import Item, printable
+from luisy_dir.item_memory import ItemMemory
 from luisy_dir.job import batches_of, job_of
 from luisy_dir.losses import Losses
 from luisy_dir.plan import Plan
@@ -38,6 +40,7 @@ def run(
     policy: Policy,
     *,
     workers: int = 1,
+    memory: ItemMemory | None = None,
     on_entry: Callable[[Entry], object] | None = None,
 ) -> None:
     """Process what a plan asks for and the transaction has not taken over; it collects the entries.
@@ -58,6 +61,8 @@ def run(
         What an error of an item means, and how many items may fail.
     workers
         How many chunks the executor works on at the same time.
+    memory
+        How much memory items take, and how much there is; None where nobody says.
     on_entry
         Called with every entry as it comes, in this thread.
 
@@ -73,16 +78,33 @@ def run(
         Workers die before they have an item in hand; or one has died, and the executor cannot go on without it.
     StorageError
         The disk is full, or failed.
+    DefinitionError
+        ``item_memory`` raised, or returned no number of bytes.
     """
     items = [item for item in plan.todo if not transaction.is_collected(item.key)]
     budget = _Budget(policy.allowed(plan.item_count), len(items), step.folders)
-    at_work = StepInWorker(step, transaction.run, policy)
+    at_work = StepInWorker(step, transaction.run, policy, has_one_in_hand(executor))
+    weight, available = (
+        (None, 0)
+        if memory is None
+        else (memory.weight(step.folders, step.seed, batch_size=step.batch_size), memory.available)
+    )
     jobs = _jobs(items, step.batch_size)
     losses = Losses(step, transaction.run, policy, lambda: {item.key for item in plan.todo})
     with (
         closing(at_work),
         closing(losses),
-        closing(map_attempts(executor, at_work, jobs, workers=workers, on_loss=losses.settle)) as outcomes,
+        closing(
+            map_attempts(
+                executor,
+                at_work,
+                jobs,
+                workers=workers,
+                on_loss=losses.settle,
+                weight=weight,
+                budget=available,
+            )
+        ) as outcomes,
     ):
         try:
             for outcome in outcomes:

@@ -17,6 +17,7 @@ from luigi.configuration import LuigiTomlParser, get_config
 
 from luisy_dir.engines import ENGINES
 from luisy_dir.errors import DefinitionError, SettingError
+from luisy_dir.item_memory import limit_in
 from luisy_dir.policy import Policy
 from luisy_dir.resources import usable_cpus
 from luisy_dir.resumption import RESUME
@@ -118,6 +119,14 @@ SETTINGS = {
             "engine", "processes", _engine, f"{', '.join(ENGINES)} or module:function", "what items are processed on"
         ),
         Setting("workers", "auto", _workers, "auto, or a number from 1", "items worked on at the same time"),
+        Setting(
+            "memory",
+            "0.8",
+            limit_in,
+            "a fraction such as 0.8, or bytes such as '16 GiB'",
+            "memory for all items in hand, where a task says with item_memory what each takes; a fraction is of what "
+            "the machine has available, or a control group leaves, when the run begins",
+        ),
         Setting("max_errors", "0", _max_errors, "a count, or a fraction such as 0.01", "items that may fail"),
         Setting("retries", "0", _at_least(0), "a number from 0", "how often an item that fails is tried again"),
         Setting(
@@ -245,6 +254,7 @@ class luisy_dir(luigi.Config):  # noqa: N801 - Luigi makes the section and the f
     working_dir = luigi.Parameter(default="", description=SETTINGS["working_dir"].description)
     engine = luigi.Parameter(default="", description=SETTINGS["engine"].description)
     workers = luigi.Parameter(default="", description=SETTINGS["workers"].description)
+    memory = luigi.Parameter(default="", description=SETTINGS["memory"].description)
     max_errors = luigi.Parameter(default="", description=SETTINGS["max_errors"].description)
     timeout = luigi.Parameter(default="", description=SETTINGS["timeout"].description)
     retries = luigi.Parameter(default="", description=SETTINGS["retries"].description)

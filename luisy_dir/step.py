@@ -40,6 +40,7 @@ from luisy_dir.job import Job, decode_job, encode_job, parts_of
 from luisy_dir.journal import FILES, Journal, Origin, encode_name, journal_of, names_of, worker_name
 from luisy_dir.keys import INNER, STRICT
 from luisy_dir.output import Output, is_no_output
+from luisy_dir.peak import Peak
 from luisy_dir.policy import Policy
 from luisy_dir.reading import Gone, read_stable, with_digest
 from luisy_dir.staging import poison
@@ -210,11 +211,15 @@ class StepInWorker:
         The run's directory in the staging; outputs go to its ``files/``, journals beside that.
     policy
         What an error of an item means.
+    has_one_job
+        There is never more than one job in hand in a process, so that the memory of the process is that of its item.
     """
 
     step: Step
     run: str
     policy: Policy = field(default_factory=Policy)
+    has_one_job: bool = False
+    _peak: Peak | None = field(default=None, repr=False)
     _local: threading.local = field(default_factory=threading.local, repr=False)
     _workers: list[_Worker] = field(default_factory=list, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -223,7 +228,7 @@ class StepInWorker:
     _end: bytes | None = field(default=None, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return StepInWorker, (self.step, self.run, self.policy)
+        return StepInWorker, (self.step, self.run, self.policy, self.has_one_job)
 
     def prepare(self) -> None:
         """Prepare this worker, so that no item is to blame for the time that it takes, or for a crash."""
@@ -247,8 +252,13 @@ class StepInWorker:
 
     def _do(self, job: Job, worker: _Worker) -> Answer:
         (item,) = job.opened(self.step.folders, self.step.seed)
+        if self._peak is not None:
+            self._peak.begin()
         attempt = self._new_attempt(item, worker)
-        return self._answer(attempt, attempt.run(), job, worker)
+        verdict = attempt.run()
+        if self._peak is not None:
+            attempt.peak_memory = self._peak.so_far()
+        return self._answer(attempt, verdict, job, worker)
 
     def _do_together(self, job: Job, worker: _Worker) -> Answer:
         """Read one item after the other, process them together, and write one after the other."""
@@ -345,12 +355,16 @@ class StepInWorker:
     def _new_worker(self) -> _Worker:
         worker = _Worker(self.step, self.run)
         self._workers.append(worker)
+        if self.has_one_job:
+            self._peak = self._peak or Peak()
         return worker
 
     def close(self) -> None:
         """Close the files that were opened in this process."""
         while self._workers:
             self._workers.pop().close()
+        if self._peak is not None:
+            self._peak.close()
 
 
 class _Verdict(NamedTuple):
@@ -388,6 +402,7 @@ class _Attempt:
         self.meta: dict[str, Any] = {}
         self.started = datetime.now(UTC)
         self.seconds = 0.0
+        self.peak_memory: int | None = None
 
     def entry(self, verdict: _Verdict, job: Job, worker: str) -> Entry:
         """What became of the item, as one of a job."""
@@ -403,6 +418,7 @@ class _Attempt:
             started=job.started or self.started,
             worker=worker,
             seed=self.item.used_seed,
+            peak_memory=self.peak_memory,
         )
 
     def run(self) -> _Verdict:

@@ -15,6 +15,7 @@ LUIGI_FROM = 7  # the lowest floor of the rim
 FLOORS = {
     "errors": 0,
     "resources": 0,
+    "peak": 0,
     "storage.system": 0,
     "storage": 0,
     "item": 1,
@@ -46,6 +47,7 @@ FLOORS = {
     "plan": 3,
     "space": 3,
     "grouping": 3,
+    "item_memory": 3,
     "resumption": 4,
     "differences": 4,
     "rollforward": 4,

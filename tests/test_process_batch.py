@@ -18,7 +18,7 @@ from luisy_dir.engines import ENGINES
 from luisy_dir.errors import AbortedError, DefinitionError, ItemsFailedError, Reject
 
 
-class Batched(luisy.DirectoryTask):
+class InBatches(luisy.DirectoryTask):
     """Notes with whom an item was processed; fails where one of them says so."""
 
     retry_delay = 0
@@ -40,14 +40,14 @@ class Batched(luisy.DirectoryTask):
 @luisy.interim
 @luisy.requires(Letters)
 @luisy.directory_output(".txt", batch_size=4, engine="serial", workers=2)
-class Fours(Batched):
+class Fours(InBatches):
     """Four at a time."""
 
 
 @luisy.interim
 @luisy.requires(Letters)
 @luisy.directory_output(".txt", batch_size=4, engine="serial", max_errors=1.0, workers=2)
-class Tolerant(Batched):
+class Tolerant(InBatches):
     """Four at a time, and any of them may fail."""
 
 

@@ -21,6 +21,7 @@ DTYPES = {
     "attempts": "int64",
     "seconds": "float64",
     "started": "datetime64[us, UTC]",
+    "peak_memory": "Int64",
     "error_type": "string",
     "error": "string",
 }

@@ -63,6 +63,7 @@ VALUES = {
     "working_dir": (("/a", "/a"), ("/b", "/b")),
     "engine": (("serial", "serial"), ("threads", "threads")),
     "workers": (("3", 3), ("4", 4)),
+    "memory": (("0.5", 0.5), ("2 GiB", 2 << 30)),
     "max_errors": (("0.5", 0.5), ("7", 7)),
     "timeout": (("0.5", 0.5), ("none", None)),
     "retries": (("1", 1), ("3", 3)),
@@ -113,6 +114,7 @@ def test_what_nobody_set_has_its_default(say, name):
     ("name", "default"),
     [
         ("engine", "processes"),
+        ("memory", 0.8),
         ("max_errors", 0),
         ("timeout", None),
         ("retries", 0),
@@ -164,7 +166,16 @@ def test_none_as_a_class_attribute_counts_as_not_given(say):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("workers", 3), ("max_errors", 0.25), ("max_errors", 2), ("seed", 2**70), ("engine", "threads")]
+    ("name", "value"),
+    [
+        ("workers", 3),
+        ("memory", 0.5),
+        ("memory", 1 << 30),
+        ("max_errors", 0.25),
+        ("max_errors", 2),
+        ("seed", 2**70),
+        ("engine", "threads"),
+    ],
 )
 def test_a_class_attribute_need_not_be_text(say, name, value):
     resolved = resolve(name, say("class", name, value))
@@ -192,6 +203,13 @@ def test_a_setting_without_a_task_comes_from_the_other_sources(say):
     [
         ("workers", "auto", usable_cpus()),
         ("workers", "1", 1),
+        ("memory", "1.0", 1.0),
+        ("memory", "0.01", 0.01),
+        ("memory", "1000", 1000),
+        ("memory", "500MB", 500_000_000),
+        ("memory", " 1.5 GiB ", 3 << 29),
+        ("memory", "2 kib", 2048),
+        ("memory", "7 B", 7),
         ("max_errors", "0", 0),
         ("max_errors", "0.0", 0.0),
         ("max_errors", "1", 1),
@@ -228,6 +246,26 @@ def test_what_is_allowed_is_taken(say, name, text, value):
 WRONG = {
     "engine": ["nope", "Serial", "dask", "module:", ":function", " serial"],
     "workers": ["0", "-1", "1.5", "many", "1,000", "0x2"],
+    "memory": [
+        "0",
+        "0.0",
+        "0 GB",
+        "1",
+        "01",
+        "2.0",
+        "0.0001 kB",
+        "-1",
+        "1.5",
+        "80%",
+        "2 G",
+        "GB",
+        "2 GB 3",
+        "1e9",
+        "inf",
+        "nan",
+        "٣ GB",
+        "9" * 99,
+    ],
     "max_errors": ["-1", "-0.1", "1.5", "some", "nan", "inf", "-inf", "1e400", "1/2", "50%", "0.5e"],
     "timeout": ["0", "-1", "nan", "inf", "soon", "None", "30s"],
     "retries": ["-1", "1.0", "many"],

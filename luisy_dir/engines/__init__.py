@@ -59,6 +59,11 @@ def start_workers(executor: Executor) -> None:
         executor.start()
 
 
+def has_one_in_hand(executor: Executor) -> bool:
+    """Whether no process has more than one thing in hand at a time, as far as can be seen."""
+    return isinstance(executor, (SerialExecutor, ProcessExecutor))
+
+
 def _foreign_executor(name: str, workers: int) -> Executor:
     module, _, attribute = name.partition(":")
     try:

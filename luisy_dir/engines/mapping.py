@@ -5,11 +5,11 @@ from __future__ import annotations
 import pickle
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from functools import lru_cache
 from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import cloudpickle
 
@@ -41,6 +41,8 @@ def map_unordered(
     *,
     workers: int = 1,
     on_loss: Callable[[list[T], Loss], tuple[list[R], list[T]]] | None = None,
+    weight: Callable[[T], int] | None = None,
+    budget: int = 0,
 ) -> Generator[R, None, None]:
     """Yield ``function(thing)`` for every thing, in the order in which chunks are finished.
 
@@ -64,6 +66,12 @@ def map_unordered(
     on_loss
         Called with the things of a chunk over which a worker has died; returns results, and the things that are to be
         done by another worker. None ends the map with an error.
+    weight
+        What a thing weighs; asked in this thread before the thing is sent, and again where it is sent again. Things of
+        a chunk are done one after another, so that a chunk weighs what its heaviest thing does.
+    budget
+        What the things that workers have in hand at the same time may weigh together. One that weighs more is done
+        while no other is; each waits for those before it, so that none waits for ever.
 
     Yields
     ------
@@ -90,13 +98,14 @@ def map_unordered(
         raise ValueError(f"map_unordered needs at least one worker, got {workers}")
     source = _Source(things)
     size = _ChunkSize()
+    chunks = _Chunks(lambda: source.take(size.next), weight, budget)
     is_over = threading.Event()
     send = _sender(executor, function, is_over)
-    pending: dict[Future[Any], list[T]] = {}  # in the order in which they were sent
+    pending: dict[Future[Any], _Chunk[T]] = {}  # in the order in which they were sent
     try:
         while True:
-            while len(pending) < 2 * workers and (chunk := source.take(size.next)):
-                pending[send(chunk)] = chunk
+            while len(pending) < 2 * workers and (chunk := chunks.next(pending.values())):
+                pending[send(chunk.things)] = chunk
             if not pending:
                 return
             done = wait(pending, return_when=FIRST_COMPLETED).done
@@ -107,10 +116,10 @@ def map_unordered(
                 except WorkerLost as lost:
                     if on_loss is None:
                         raise
-                    results, again = on_loss(chunk, lost.loss)
+                    results, again = on_loss(chunk.things, lost.loss)
                 else:
                     size.learn(seconds, len(results))
-                    again = chunk[len(results) :]
+                    again = chunk.things[len(results) :]
                 source.put_back(again)
                 yield from results
     except KeyboardInterrupt:
@@ -134,6 +143,35 @@ class _Source(Generic[T]):
 
     def put_back(self, things: list[T]) -> None:
         self._again += things
+
+
+class _Chunk(NamedTuple, Generic[T]):
+    things: list[T]
+    weight: int
+
+
+class _Chunks(Generic[T]):
+    """Chunks in the order in which they are sent, each as soon as there is room for it."""
+
+    def __init__(self, take: Callable[[], list[T]], weight: Callable[[T], int] | None, budget: int) -> None:
+        self._take = take
+        self._weight = weight
+        self._budget = budget
+        self._held: _Chunk[T] | None = None  # waits for room
+
+    def next(self, under_way: Collection[_Chunk[T]]) -> _Chunk[T] | None:
+        """The next chunk; None where there is none, or no room for it beside those that are under way."""
+        chunk = self._held or self._cut()
+        taken = sum(other.weight for other in under_way)
+        has_room = chunk is None or not under_way or taken + chunk.weight <= self._budget
+        self._held = None if has_room else chunk
+        return chunk if has_room else None
+
+    def _cut(self) -> _Chunk[T] | None:
+        things = self._take()
+        if not things:
+            return None
+        return _Chunk(things, 0 if self._weight is None else max(map(self._weight, things)))
 
 
 class _ChunkSize:

@@ -22,10 +22,11 @@ def frame(entries: Iterable[Entry]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns ``status reason sources outputs source_bytes output_bytes attempts seconds started error_type error``,
-        then one for each name in ``item.meta``, in the order in which they first appear. ``sources`` and ``outputs``
-        are lists of relative paths, sizes are in bytes (-1: not known), ``started`` is in UTC. Texts are nullable
-        strings: what an item has no reason or error for is ``pandas.NA``.
+        Columns ``status reason sources outputs source_bytes output_bytes attempts seconds started peak_memory
+        error_type error``, then one for each name in ``item.meta``, in the order in which they first appear.
+        ``sources`` and ``outputs`` are lists of relative paths, sizes are in bytes (-1: not known), ``started`` is in
+        UTC. ``peak_memory`` is in bytes: what the worker process had resident at most while it had the item in hand.
+        It and texts are nullable: what is not known, and what an item has no reason or error for, is ``pandas.NA``.
 
     Examples
     --------
@@ -52,6 +53,7 @@ _DTYPES: dict[str, Any] = {
     "attempts": "int64",
     "seconds": "float64",
     "started": "datetime64[us, UTC]",
+    "peak_memory": "Int64",
     "error_type": "string",
     "error": "string",
 }
@@ -70,6 +72,7 @@ def _row(entry: Entry) -> dict[str, Any]:
         "attempts": entry.attempts,
         "seconds": entry.seconds,
         "started": entry.started,
+        "peak_memory": entry.peak_memory,
         "error_type": failure.type if failure else None,
         "error": failure.message if failure else None,
     }

@@ -34,6 +34,7 @@ from luisy_dir.formats import Format, check_library
 from luisy_dir.grouping import check_group_by_of
 from luisy_dir.inputs import Inputs, functions_of_format, of_format
 from luisy_dir.item import Item, printable
+from luisy_dir.item_memory import ItemMemory, item_memory_of
 from luisy_dir.journal import Origin
 from luisy_dir.keys import INNER, check_join, check_output_paths
 from luisy_dir.manifest import Manifest, published_below, read_manifest
@@ -111,6 +112,10 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
     batch_size : int
         How many items ``process_batch(self, images, items)``, which stands in the place of ``process``, gets at most;
         it returns a list with one result for each.
+    item_memory : int, str, callable or None
+        Bytes of memory that an item takes while it is in hand, a text such as ``"2 GiB"``, or a function of the
+        :class:`~luisy_dir.Item` that returns one of these, with a first parameter ``self`` a method. No more items are
+        in hand at the same time than fit into the setting ``memory``. None: as many as there are workers.
 
     Examples
     --------
@@ -140,6 +145,7 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
     post: ClassVar[FunctionsLike | None] = None
     control: Any = None
     batch_size: Any = None
+    item_memory: Any = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -445,6 +451,7 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
                 self._workers(),
                 [change.name for change in changes if change.kind == "targets"],
                 progress.advance,
+                self._memory(),
             )
             rows = tuple(rechecking.rows(entries, path))
         told = tuple(str(change).partition("\n")[0].rstrip(":") for change in changes if change.kind != "targets")
@@ -698,7 +705,8 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
                     progress.advance(entry)
                     space.advance(entry)
 
-                run(plan, step, transaction, executor, policy, workers=facts.workers, on_entry=on_entry)
+                memory, workers = self._memory(), facts.workers
+                run(plan, step, transaction, executor, policy, workers=workers, memory=memory, on_entry=on_entry)
             self._check_not_all_skipped(plan, progress, inputs)
             for entry in plan.touched():
                 transaction.keep(entry)
@@ -740,6 +748,10 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
             catch=(Exception,) if (catch := option(self, "catch")) is None else catch,
             retry_on=option(self, "retry_on"),
         )
+
+    def _memory(self) -> ItemMemory | None:
+        """How much memory items take, and how much there is; None where the task does not say."""
+        return item_memory_of(self, settings.resolve("memory", self))
 
     def _open_engine(self, engine: str, workers: int) -> Executor:
         return open_engine(engine, workers, timeout=self._policy().timeout)

@@ -8,6 +8,7 @@ from typing import Any
 import luigi
 
 from luisy_dir.errors import DefinitionError
+from luisy_dir.item_memory import item_memory_in
 from luisy_dir.policy import errors_of
 from luisy_dir.streams import Streams, control_of, functions_of, pre_of
 
@@ -26,6 +27,7 @@ OPTIONS: Mapping[str, Callable[[Any, str], Any]] = {
     "post": functions_of,
     "control": control_of,
     "batch_size": _batch_size_of,
+    "item_memory": item_memory_in,
 }
 
 
