@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from luisy_dir.item import Item
     from luisy_dir.lineage import trace, why
     from luisy_dir.output import NoOutput, Output
+    from luisy_dir.pipeline import Pipeline
     from luisy_dir.settings import scratch, set_working_dir
     from luisy_dir.tasks import ConcatenationTask, DirectoryTask, ExternalTask, Task, WrapperTask
 
@@ -69,6 +70,7 @@ __all__ = [
     "NoOutput",
     "Output",
     "Parameter",
+    "Pipeline",
     "Reject",
     "Task",
     "TupleParameter",
@@ -122,6 +124,7 @@ _MODULES = {
     "Item": "item",
     "NoOutput": "output",
     "Output": "output",
+    "Pipeline": "pipeline",
     "Reject": "errors",
     "Task": "tasks",
     "WrapperTask": "tasks",

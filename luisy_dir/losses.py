@@ -10,16 +10,14 @@ from functools import cached_property
 import msgspec
 
 from luisy_dir.engines.loss import Loss
-from luisy_dir.entry import Entry, Failure, encode_entry
+from luisy_dir.entry import Entry, encode_entry
 from luisy_dir.errors import WorkerDiedError
+from luisy_dir.failures import failure_of_loss
 from luisy_dir.job import Job, decode_job, encode_job
 from luisy_dir.journal import FILES, Journal, entries_of, journal_of, names_noted, worker_name
 from luisy_dir.policy import Policy
 from luisy_dir.step import Answer, Outcome, Step
 from luisy_dir.storage import local, system
-
-_OWN_CODE = os.path.dirname(__file__) + os.sep
-_MOST_FRAMES = 40
 
 
 class Losses:
@@ -100,7 +98,7 @@ class Losses:
             status="failed",
             outputs=(),
             meta={},
-            error=_failure(loss),
+            error=failure_of_loss(loss),
             attempts=job.attempts,
             seconds=round(job.seconds, 6),
             started=job.started or datetime.now(UTC),
@@ -150,21 +148,3 @@ class Losses:
         """Close the journal."""
         if self._journal is not None:
             self._journal.close()
-
-
-def _failure(loss: Loss) -> Failure:
-    if loss.timeout is None:
-        kind, message = "WorkerDied", f"the worker {loss.how}, while it had this item in hand"
-    else:
-        kind = "Timeout"
-        message = f"it took longer than the {loss.timeout:g} s that timeout allows, and its worker was killed"
-    frames = _users_frames(loss.trace)
-    trace = "\n".join(["Traceback (most recent call first):", *frames, f"{kind}: {message}"])
-    return Failure(kind, message, trace if frames else None)
-
-
-def _users_frames(trace: str) -> list[str]:
-    """Where a worker was, innermost call first, as far as that is the user's own code and what it has called."""
-    frames = [line for line in trace.splitlines() if line.startswith("  File ")]
-    outer = next((n for n, line in enumerate(frames) if _OWN_CODE in line), len(frames))
-    return (frames[:outer] or frames)[:_MOST_FRAMES]

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import itertools
-import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import closing
+from functools import partial
 from typing import TypeVar
 
 from luisy_dir.attempts import map_attempts
+from luisy_dir.budget import Budget
 from luisy_dir.engines import has_one_in_hand
 from luisy_dir.engines.loss import NoWorkerError
 from luisy_dir.engines.mapping import give_up_soon
 from luisy_dir.engines.packing import unpack_error
 from luisy_dir.entry import Entry
-from luisy_dir.errors import AbortedError, ItemsFailedError, LuisyDirError, StorageError, WorkerDiedError
-from luisy_dir.item import Item, printable
+from luisy_dir.errors import AbortedError, LuisyDirError, StorageError, WorkerDiedError
+from luisy_dir.item import Item
 from luisy_dir.item_memory import ItemMemory
 from luisy_dir.job import batches_of, job_of
 from luisy_dir.losses import Losses
@@ -28,7 +29,6 @@ from luisy_dir.transaction import Transaction
 
 T = TypeVar("T")
 
-_NAMED_FAILURES = 3
 _UNEVEN = 8
 
 
@@ -82,7 +82,8 @@ def run(
         ``item_memory`` raised, or returned no number of bytes.
     """
     items = [item for item in plan.todo if not transaction.is_collected(item.key)]
-    budget = _Budget(policy.allowed(plan.item_count), len(items), step.folders)
+    allowed, file_of = policy.allowed(plan.item_count), partial(_first_file, step.folders)
+    budget = Budget(allowed, len(items), file_of, end=", and nothing was published")
     at_work = StepInWorker(step, transaction.run, policy, has_one_in_hand(executor))
     weight, available = (
         (None, 0)
@@ -125,7 +126,12 @@ def run(
             raise _worker_died(error, budget) from error
 
 
-def _worker_died(error: BrokenExecutor, budget: _Budget) -> WorkerDiedError:
+def _first_file(folders: Mapping[str, str], entry: Entry) -> str:
+    source = entry.sources[0]
+    return f"{folders[source.root]}/{source.name}"
+
+
+def _worker_died(error: BrokenExecutor, budget: Budget) -> WorkerDiedError:
     so_far = f"after {budget.done} of {budget.total} items"
     if isinstance(error, NoWorkerError):
         return WorkerDiedError(
@@ -137,57 +143,6 @@ def _worker_died(error: BrokenExecutor, budget: _Budget) -> WorkerDiedError:
         f"A worker process ended without an answer, {so_far}; it may have been killed for its memory, or have crashed "
         "in C code. Nothing was published. Try fewer workers, or engine='processes', which goes on and names the item."
     )
-
-
-class _Budget:
-    """Counts failures, and gives up when there are more than allowed."""
-
-    def __init__(self, allowed: int, total: int, folders: Mapping[str, str]) -> None:
-        self.total = total
-        self._folders = folders
-        self.done = 0
-        self._allowed = allowed
-        self._failed = 0
-        self._first: list[Entry] = []
-        self._cause: BaseException | None = None
-
-    def spend(self, entry: Entry, exception: BaseException | None) -> None:
-        """Take in one more item; ItemsFailedError where that was one failure too many."""
-        self.done += 1
-        if entry.status != "failed":
-            return
-        self._failed += 1
-        if len(self._first) < _NAMED_FAILURES:
-            self._first.append(entry)
-            self._cause = self._cause or exception
-        if self._failed > self._allowed:
-            raise self._over() from self._told_cause()
-
-    def _told_cause(self) -> BaseException | None:
-        """The first item's exception; from another process it comes without its traceback, so that is added."""
-        failure = self._first[0].error
-        if self._cause is not None and self._cause.__traceback__ is None and failure and failure.traceback:
-            self._cause.add_note(f"In the worker:\n{failure.traceback}")
-        return self._cause
-
-    def _over(self) -> ItemsFailedError:
-        named = "\n".join(map(self._named, self._first))
-        return ItemsFailedError(
-            f"{self._failed} of {self.total} items failed, where max_errors allows {self._allowed}. The run was given "
-            f"up after {self.done} of them, and nothing was published:\n{named}\n"
-            "Mend or remove these files, or allow more with max_errors; report() shows what was done."
-        )
-
-    def _named(self, entry: Entry) -> str:
-        """A failure, and in a line of its own the file."""
-        lines = f"{printable(entry.key)}: {_reason(entry)}".split("\n")
-        source = entry.sources[0]
-        lines.append(f"  in {self._folders[source.root]}/{source.name}")
-        return textwrap.indent("\n".join(map(printable, lines)), "  ")
-
-
-def _reason(entry: Entry) -> str:
-    return f"{entry.error.type}: {entry.error.message}" if entry.error else entry.status
 
 
 def _fatal(error: BaseException | None, run: str) -> BaseException:

@@ -8,7 +8,6 @@ import itertools
 import os
 import threading
 import time
-import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 from luisy_dir.batching import BatchProcess, WrongResultsError
 from luisy_dir.checking import Checks
 from luisy_dir.engines.event_loop import Cancelled, NoEventLoopError, drained, has_event_loop, resolved
-from luisy_dir.engines.packing import message_of, pack_error
+from luisy_dir.engines.packing import pack_error
 from luisy_dir.entry import Entry, Failure, OutputFile, Status, clean_meta, encode_entry
 from luisy_dir.errors import (
     Abort,
@@ -34,6 +33,7 @@ from luisy_dir.errors import (
     StorageError,
     UnmatchedKeysError,
 )
+from luisy_dir.failures import failure_of, rejection
 from luisy_dir.formats import Format, registered_formats, write_npy
 from luisy_dir.item import Item, Source, check_key, printable
 from luisy_dir.job import Job, decode_job, encode_job, parts_of
@@ -48,8 +48,6 @@ from luisy_dir.storage import local, system
 
 _SUFFIXES_OF_LITTER = {".db", ".ini"}  # with the right key these are names that a scan passes over
 _SMALL_BYTES = 1 << 20
-_LONGEST_MESSAGE = 2_000
-_LONGEST_TRACEBACK = 8_000
 # Errors of the disk, not of the item: the next item would fare no better.
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 _DISK_ADVICE = (
@@ -60,7 +58,6 @@ _TAKEN_OVER = (
     "another run has taken over the staging, or somebody has removed it. Nothing was published. Wait until the other "
     "run has ended, then run again."
 )
-_OWN_CODE = os.path.dirname(__file__) + os.sep
 
 
 @dataclass(frozen=True)
@@ -298,7 +295,7 @@ class StepInWorker:
                 return None
             first, last = attempts[0].item, attempts[-1].item
             who = f"One of the {len(attempts)} items from {printable(first.key)!r} to {printable(last.key)!r}"
-            raise _aborted(who, _failure(error), error) from error
+            raise _aborted(who, failure_of(error), error) from error
         finally:
             share = (time.perf_counter() - begin) / max(len(attempts), 1)
             for attempt in attempts:
@@ -317,7 +314,7 @@ class StepInWorker:
         worker.journal.append(line)
         if raised is not None and not self.policy.is_caught(raised):
             file = f"{printable(entry.key)!r}, read from {printable(attempt.item.path)!r},"
-            raise _aborted(file, entry.error or _failure(raised), raised)
+            raise _aborted(file, entry.error or failure_of(raised), raised)
         return [(line, None if raised is None else pack_error(raised))], []
 
     def _told(self, error: Exception) -> Exception:
@@ -449,16 +446,14 @@ class _Attempt:
         try:
             act()
         except _NotWritten as verdict:
-            return self._undo(self.item, verdict.status, _why(verdict.message))
+            return self._undo(self.item, verdict.status, rejection(verdict.message) if verdict.message else None)
         except Reject as verdict:
-            return self._undo(
-                self.item, "rejected", Failure("Reject", _valid(self._told(str(verdict.reason)))[:_LONGEST_MESSAGE])
-            )
+            return self._undo(self.item, "rejected", rejection(self._told(str(verdict.reason))))
         except _ENDS_THE_RUN:
             self._remove_outputs()
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's functions may raise anything
-            return self._undo(self.item, "failed", _failure(error, self._told), error)
+            return self._undo(self.item, "failed", failure_of(error, self._told), error)
         finally:
             self.seconds += time.perf_counter() - begin
         return None
@@ -697,10 +692,6 @@ def _aborted(who: str, failure: Failure, raised: BaseException) -> AbortedError:
     return aborted
 
 
-def _why(message: str) -> Failure | None:
-    return Failure("Reject", message) if message else None
-
-
 def _is_small(data: Any) -> bool:
     size = len(data) if isinstance(data, (bytes, str)) else getattr(data, "nbytes", None)
     return isinstance(size, int) and size < _SMALL_BYTES
@@ -712,20 +703,3 @@ def _array_facts(data: Any, format: Format, size: int) -> tuple[tuple[int, ...] 
         return None, None, None
     offset = size - data.nbytes if format.write is write_npy else None
     return tuple(map(int, shape)), str(dtype.str), offset
-
-
-def _failure(error: BaseException, told: Callable[[str], str] = str) -> Failure:
-    frames = traceback.extract_tb(error.__traceback__)
-    outer = next((n for n, frame in enumerate(frames) if not frame.filename.startswith(_OWN_CODE)), len(frames))
-    lines = traceback.StackSummary.from_list(frames[outer:]).format()
-    text = "".join(lines) + "".join(traceback.format_exception_only(error)) if lines else ""
-    return Failure(
-        type(error).__name__,
-        _valid(told(message_of(error)))[:_LONGEST_MESSAGE],
-        _valid(text)[-_LONGEST_TRACEBACK:] or None,
-    )
-
-
-def _valid(text: str) -> str:
-    """Text that UTF-8 can carry: a file name in a message may not be."""
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -83,8 +83,8 @@ def _sum(sizes: list[int]) -> int:
 
 
 def _reason(entry: Entry) -> str | None:
-    if entry.status == "skipped":
-        return "the reader returned None"
     if entry.error is None:
-        return None
-    return entry.error.message if entry.status == "rejected" else f"{entry.error.type}: {entry.error.message}"
+        return "the reader returned None" if entry.status == "skipped" else None
+    return (
+        entry.error.message if entry.status in {"rejected", "skipped"} else f"{entry.error.type}: {entry.error.message}"
+    )

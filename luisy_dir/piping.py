@@ -1,0 +1,399 @@
+"""Piping: one input after the other goes through load, ops and write, in a worker."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import itertools
+import os
+import pickle
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import msgspec
+
+from luisy_dir.engines.event_loop import Cancelled, NoEventLoopError, resolved
+from luisy_dir.engines.loss import Loss
+from luisy_dir.engines.packing import pack_error
+from luisy_dir.entry import Entry, Failure, OutputFile, Status, clean_meta
+from luisy_dir.errors import Abort, InputError, OutputError, Reject, WorkerDiedError
+from luisy_dir.failures import failure_of, failure_of_loss, rejection
+from luisy_dir.item import Item, Source
+from luisy_dir.output import is_no_output
+from luisy_dir.peak import Peak
+from luisy_dir.policy import Policy
+from luisy_dir.storage import local, system
+from luisy_dir.streams import Function, functions_of, name_of
+
+HIDDEN = ".luisy-"  # begins the names of files that are being written
+_numbers = itertools.count()
+
+
+class PathItem(Item):
+    """One input of a pipeline: a path or a URL, and where its output goes.
+
+    Parameters
+    ----------
+    inpath
+        As it was given.
+    outpath
+        Where the output goes; None where nothing is written.
+    seed
+        From which, with the path, ``rng`` is made.
+    """
+
+    __slots__ = ("inpath", "outpath")
+
+    def __init__(self, inpath: Any, outpath: Any = None, seed: int = 0) -> None:
+        super().__init__(text_of(inpath), (), {}, seed)
+        self.inpath = inpath
+        self.outpath = outpath
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PathItem, (self.inpath, self.outpath, self.seed)
+
+    @property
+    def path(self) -> str:
+        """The input's path or URL."""
+        return self.key
+
+    @property
+    def paths(self) -> list[str]:
+        """The same in a list."""
+        return [self.key]
+
+
+def text_of(path: Any) -> str:
+    """A path or a URL as a text that UTF-8 can carry."""
+    text = os.fsdecode(path) if isinstance(path, (str, bytes, os.PathLike)) else str(path)
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def is_url(path: object) -> bool:
+    """Whether this is a URL, rather than a path of this machine.
+
+    Examples
+    --------
+    >>> is_url("https://example.org/a.png"), is_url("data/a.png")
+    (True, False)
+    """
+    scheme, mark, _ = path.partition("://") if isinstance(path, str) else ("", "", "")
+    return bool(mark) and scheme.replace("+", "").isalnum()
+
+
+class Errand(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a worker is sent to do.
+
+    Parameters
+    ----------
+    number
+        Of the input, in the order in which they were given.
+    paths
+        The input, and where its output goes, pickled.
+    attempts, seconds, started
+        How often it was tried before, how long that took, and when it began.
+    """
+
+    number: int
+    paths: bytes
+    attempts: int = 0
+    seconds: float = 0.0
+    started: datetime | None = None
+
+
+encode_errand = msgspec.msgpack.Encoder().encode
+_decode_errand = msgspec.msgpack.Decoder(Errand).decode
+
+
+def item_of(encoded: bytes, seed: int = 0) -> PathItem:
+    """The item of an errand, as if nobody had touched it before."""
+    inpath, outpath = pickle.loads(_decode_errand(encoded).paths)
+    return PathItem(inpath, outpath, seed)
+
+
+class Tried(NamedTuple):
+    """What has become of one input: its number, its entry, and the packed exception if there was one."""
+
+    number: int
+    entry: Entry
+    packed: bytes | None = None
+
+
+Answer = tuple[list[Tried], list[tuple[float, bytes]]]
+
+
+@dataclass(frozen=True)
+class Pipe:
+    """What is done with each input.
+
+    Parameters
+    ----------
+    load
+        ``load(inpath)`` returns data; None where that is nothing of ours.
+    ops
+        Called one after the other with what came before; None rejects.
+    write
+        ``write(data, outpath)``; None where nothing is written.
+    skip
+        ``skip(inpath, outpath)`` is true of what need not be done.
+    is_atomic
+        ``write`` gets the name of a hidden file beside the output, which is renamed when it was written.
+    seed
+        From which, with the path, the random numbers of an item are made.
+    """
+
+    load: Function
+    ops: tuple[Function, ...] = ()
+    write: Function | None = None
+    skip: Callable[[Any, Any], Any] | None = None
+    is_atomic: bool = True
+    seed: int = 0
+
+    def __call__(self, item: PathItem) -> list[OutputFile]:
+        """Load, process and write one input; returns what was written.
+
+        Raises
+        ------
+        Reject
+            One of the functions returned None.
+        NotDone
+            There is nothing to do.
+        """
+        if self.skip is not None and resolved(self.skip(item.inpath, item.outpath)):
+            raise NotDone(f"{name_of(self.skip)} says that it need not be done")
+        data = self._call(self.load, item.inpath, item=item)
+        if data is None:
+            raise NotDone(f"{name_of(self.load)} returned None")
+        for op in self.ops:
+            data = self._call(op, data, item=item)
+            if data is None:
+                raise Reject(f"{name_of(op)} returned None")
+            if is_no_output(data):
+                return []
+        return [] if self.write is None else self._written(self.write, data, item)
+
+    def _call(self, function: Function, *args: Any, item: PathItem) -> Any:
+        return resolved(function(*args, item=item) if id(function) in self._with_item else function(*args))
+
+    @cached_property
+    def _with_item(self) -> frozenset[int]:
+        """Which functions have an argument for the item: to find that out takes longer than many a call."""
+        return frozenset(id(function) for function in (self.load, *self.ops, self.write) if _wants_item(function))
+
+    def _written(self, write: Function, data: Any, item: PathItem) -> list[OutputFile]:
+        if is_url(item.outpath):
+            self._call(write, data, item.outpath, item=item)
+            return [OutputFile(item.key if item.outpath is None else text_of(item.outpath), -1, 0, "")]
+        path = os.path.abspath(os.fsdecode(item.outpath))
+        system.makedirs(os.path.dirname(path))
+        if not self.is_atomic:
+            self._call(write, data, item.outpath, item=item)
+        else:
+            hidden = type_of(item.outpath)(_hidden(path))
+            try:
+                self._call(write, data, hidden, item=item)
+                _put(os.fspath(hidden), path, name_of(write))
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    system.unlink(os.fspath(hidden))
+        state = system.stat(path)
+        return [OutputFile(text_of(item.outpath), state.st_size, state.st_mtime_ns, "")]
+
+
+class NotDone(Exception):  # noqa: N818 - carries a verdict from where it is known to where the entry is made
+    """There is nothing to do for an input: it is skipped."""
+
+
+def type_of(path: Any) -> Callable[[str], Any]:
+    """What makes a path of the same type of a text."""
+    return str if isinstance(path, (str, bytes)) else type(path)
+
+
+def _hidden(path: str) -> str:
+    """A name beside an output, which says who writes there, with the output's suffixes."""
+    folder, name = os.path.split(path)
+    stem, dot, suffixes = name.lstrip(".").partition(".")
+    who = f"{socket.gethostname()}-{os.getpid()}-{next(_numbers)}"
+    return os.path.join(folder, f"{HIDDEN}{who}{dot}{suffixes}" if stem else f"{HIDDEN}{who}")
+
+
+def _put(hidden: str, path: str, writer: str) -> None:
+    try:
+        system.rename(hidden, path)
+    except FileNotFoundError as error:
+        raise OutputError(
+            f"{writer} has written nothing to {hidden!r}, the file that it was given, so that there is no {path!r}. "
+            "Let it write to the path that it gets, or give the pipeline atomic=False."
+        ) from error
+    except IsADirectoryError as error:
+        raise OutputError(f"{path!r} is a directory. Move it away, or write elsewhere.") from error
+
+
+def remove_abandoned(folders: Iterator[str]) -> None:
+    """Remove what writers of this machine that are no more have left half-written in some folders."""
+    begin = f"{HIDDEN}{socket.gethostname()}-"
+    for folder in folders:
+        for name in local.names_in(folder):
+            pid = name.removeprefix(begin).partition("-")[0]
+            if name.startswith(begin) and pid.isdigit() and not _is_running(int(pid)):
+                with contextlib.suppress(OSError):
+                    system.unlink(os.path.join(folder, name))
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _wants_item(function: Function | None) -> bool:
+    try:
+        return function is not None and "item" in inspect.signature(function).parameters
+    except (ValueError, TypeError):  # one in C, such as a ufunc of NumPy
+        return False
+
+
+@dataclass(frozen=True)
+class PipeInWorker:
+    """A pipe at work: call it with an encoded errand, in any worker.
+
+    It never raises: what happened is in the answer.
+
+    Parameters
+    ----------
+    pipe
+        What to do.
+    policy
+        What an error means.
+    seed
+        From which, with the path, the random numbers of an item are made.
+    has_one_item
+        There is never more than one item in hand in a process, so that the memory of the process is the item's.
+    """
+
+    pipe: Callable[[PathItem], list[OutputFile]]
+    policy: Policy
+    seed: int = 0
+    has_one_item: bool = False
+
+    @cached_property
+    def _peak(self) -> Peak | None:
+        return Peak() if self.has_one_item else None
+
+    def __call__(self, encoded: bytes) -> Answer:
+        """Do what there is to do with one input."""
+        errand = _decode_errand(encoded)
+        started, begin = errand.started or datetime.now(UTC), time.perf_counter()
+        item = item_of(encoded, self.seed)
+        if self._peak is not None:
+            self._peak.begin()
+        outputs: list[OutputFile] = []
+        raised: BaseException | None = None
+        status: Status = "written"
+        failure: Failure | None = None
+        try:
+            outputs = self.pipe(item)
+            meta = clean_meta(item.meta)
+        except NotDone as verdict:
+            status, failure = "skipped", rejection(str(verdict))
+        except Reject as verdict:
+            status, failure = "rejected", rejection(str(verdict.reason))
+        except Cancelled:
+            return [], []
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's functions may raise anything
+            status, failure, raised = "failed", failure_of(error), error
+        if status != "written":
+            meta = _what_was_noted(item)
+        seconds = errand.seconds + time.perf_counter() - begin
+        attempts = errand.attempts + 1
+        if raised is not None and self.policy.is_retried(raised, attempts):
+            again = msgspec.structs.replace(errand, attempts=attempts, seconds=seconds, started=started)
+            return [], [(self.policy.delay(attempts), encode_errand(again))]
+        entry = Entry(
+            key=item.key,
+            sources=(_source(item.inpath),),
+            status=status,
+            outputs=tuple(outputs),
+            meta=meta,
+            error=failure,
+            attempts=attempts,
+            seconds=round(seconds, 6),
+            started=started,
+            worker=f"{socket.gethostname()}-{os.getpid()}",
+            seed=item.used_seed,
+            peak_memory=None if self._peak is None else self._peak.so_far(),
+        )
+        return [Tried(errand.number, entry, None if raised is None else pack_error(raised))], []
+
+    def settle(self, chunk: list[bytes], loss: Loss) -> tuple[list[Answer], list[bytes]]:
+        """What has become of the input that a dead worker had in hand; the others of its chunk are done again.
+
+        Parameters
+        ----------
+        chunk
+            Encoded errands, in the order in which they were begun.
+        loss
+            The worker that had them; it is certain that it is dead.
+        """
+        if loss.in_hand is None or loss.is_innocent:
+            return [], chunk
+        left = [encoded for number, encoded in enumerate(chunk) if number != loss.in_hand]
+        return [self._blamed(_decode_errand(chunk[loss.in_hand]), loss)], left
+
+    def _blamed(self, errand: Errand, loss: Loss) -> Answer:
+        started = errand.started or datetime.now(UTC) - timedelta(seconds=loss.seconds)
+        attempts, seconds = errand.attempts + 1, errand.seconds + loss.seconds
+        if self.policy.is_loss_retried(TimeoutError if loss.timeout is not None else WorkerDiedError, attempts):
+            again = msgspec.structs.replace(errand, attempts=attempts, seconds=seconds, started=started)
+            return [], [(self.policy.delay(attempts), encode_errand(again))]
+        inpath, _ = pickle.loads(errand.paths)
+        worker = f"{socket.gethostname()}-{loss.pid}"
+        entry = Entry(
+            text_of(inpath), (_source(inpath),), "failed", (), {}, failure_of_loss(loss), attempts, round(seconds, 6),
+            started, worker, None,
+        )  # fmt: skip
+        return [Tried(errand.number, entry)], []
+
+
+def _what_was_noted(item: Item) -> dict[str, Any]:
+    with contextlib.suppress(InputError):  # what was noted before is kept where it can be
+        return clean_meta(item.meta)
+    return {}
+
+
+def _source(inpath: Any) -> Source:
+    """The input as the report shows it."""
+    size, mtime_ns = -1, 0
+    if isinstance(inpath, (str, bytes, os.PathLike)) and not is_url(inpath):
+        with contextlib.suppress(OSError, ValueError):
+            state = system.stat(os.fsdecode(inpath))
+            size, mtime_ns = state.st_size, state.st_mtime_ns
+    return Source("", text_of(inpath), size, mtime_ns)
+
+
+def ends_the_run(error: BaseException, policy: Policy) -> bool:
+    """Whether what an input has raised ends the run, rather than to be recorded as its failure."""
+    return isinstance(error, (Abort, NoEventLoopError)) or not policy.is_caught(error)
+
+
+def ops_of(value: object) -> tuple[Function, ...]:
+    """What was given as ``ops`` as a tuple; one function counts as a list of one, None as none.
+
+    Raises
+    ------
+    DefinitionError
+        One of them cannot be called.
+    """
+    if value is None:
+        return ()
+    given: Any = tuple(value) if isinstance(value, Sequence) or hasattr(value, "__iter__") else value
+    return functions_of(given, "ops")
