@@ -111,18 +111,18 @@ encode_name = msgspec.json.Encoder().encode
 _decode_name = msgspec.json.Decoder(str).decode
 
 
-def names_noted(run: str, pid: int) -> Iterator[str]:
-    """Relative paths that the workers of one process of this machine have noted there."""
-    begin = names_of(run, worker_name(pid)) + "-"
+def names_noted(run: str, process: str) -> Iterator[str]:
+    """Relative paths that the workers of one process, given by its name, have noted there."""
+    begin = names_of(run, process) + "-"
     for name in local.names_in(run):
         path = os.path.join(run, name)
         if path.startswith(begin):
             yield from (_decoded(_decode_name, text, path) for text in _texts(path))
 
 
-def entries_of(run: str, pid: int) -> Iterator[Entry]:
-    """Entries that the workers of one process of this machine have made in a run."""
-    begin = journal_of(run, worker_name(pid)) + "-"
+def entries_of(run: str, process: str) -> Iterator[Entry]:
+    """Entries that the workers of one process, given by its name, have made in a run."""
+    begin = journal_of(run, process) + "-"
     for path in journals_of(run):
         if path.startswith(begin):
             yield from (entry for entry, _ in _read_journal(path))

@@ -37,13 +37,24 @@ class Losses:
         Whether an item that has cost its worker is tried again.
     keys
         Returns the keys of all items of the run; called once, at the first loss.
+    trusts_journals
+        What stands in a journal is on the disk, or in this machine's memory; else the item is left to another worker.
     """
 
-    def __init__(self, step: Step, run: str, policy: Policy, keys: Callable[[], Collection[str]]) -> None:
+    def __init__(
+        self,
+        step: Step,
+        run: str,
+        policy: Policy,
+        keys: Callable[[], Collection[str]],
+        *,
+        trusts_journals: bool = True,
+    ) -> None:
         self._step = step
         self._run = run
         self._policy = policy
         self._keys_of_run = keys
+        self._trusts_journals = trusts_journals
         self._journal: Journal | None = None
 
     def settle(self, chunk: list[bytes], loss: Loss) -> tuple[list[Answer], list[bytes]]:
@@ -56,16 +67,19 @@ class Losses:
         loss
             The worker that had them; it is certain that it is dead.
         """
-        finished = {entry.key: entry for entry in entries_of(self._run, loss.pid)}
+        finished = {entry.key: entry for entry in entries_of(self._run, _process_of(loss))}
+        in_hand = 0 if loss.deaths > 1 and len(chunk) == 1 else loss.in_hand
         answers: list[Answer] = []
         left: list[bytes] = []
         for number, encoded in enumerate(chunk):
             job = decode_job(encoded)
             done = [finished[part.key] for part in job.parts if part.key in finished]
             rest = job.of(part for part in job.parts if part.key not in finished)
-            is_in_hand = bool(rest.parts) and number == loss.in_hand
+            is_in_hand = bool(rest.parts) and number == in_hand
             if is_in_hand:
                 self._remove_outputs(rest, finished.values(), loss)
+            if not self._trusts_journals:
+                done, rest = [], job
             if not done and (loss.is_innocent or not is_in_hand):
                 left.append(encoded)
                 continue
@@ -102,7 +116,7 @@ class Losses:
             attempts=job.attempts,
             seconds=round(job.seconds, 6),
             started=job.started or datetime.now(UTC),
-            worker=worker_name(loss.pid),
+            worker=_process_of(loss),
             seed=None,
         )
         if self._journal is None:
@@ -117,7 +131,7 @@ class Losses:
         keys = {part.key for part in job.parts}
         kept = {output.path for entry in finished for output in entry.outputs}
         paths = {path for key in keys for path in self._outputs(files, key)}
-        noted = {path for path in names_noted(self._run, loss.pid) if local.exists(os.path.join(files, path))}
+        noted = {path for path in names_noted(self._run, _process_of(loss)) if local.exists(os.path.join(files, path))}
         for path in (paths | noted) - kept:
             if not any(owner not in keys and owner in self._keys for owner in self._owners(path)):
                 system.unlink(os.path.join(files, path))
@@ -148,3 +162,7 @@ class Losses:
         """Close the journal."""
         if self._journal is not None:
             self._journal.close()
+
+
+def _process_of(loss: Loss) -> str:
+    return loss.name or worker_name(loss.pid)

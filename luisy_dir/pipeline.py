@@ -17,7 +17,7 @@ import cloudpickle
 from luisy_dir import report
 from luisy_dir.attempts import map_attempts
 from luisy_dir.budget import Budget
-from luisy_dir.engines import has_one_in_hand, open_engine
+from luisy_dir.engines import has_one_in_hand, open_engine, width_of
 from luisy_dir.engines.loss import NoWorkerError
 from luisy_dir.engines.mapping import give_up_soon
 from luisy_dir.engines.packing import unpack_error
@@ -25,7 +25,7 @@ from luisy_dir.entry import Entry
 from luisy_dir.errors import DefinitionError, KeyCollisionError, OutputError, WorkerDiedError
 from luisy_dir.failures import failure_of
 from luisy_dir.item import printable
-from luisy_dir.item_memory import ItemMemory, ItemMemoryLike, bytes_within, check_item_memory, limit_in
+from luisy_dir.item_memory import ItemMemory, ItemMemoryLike, bytes_within, item_memory_in, limit_in
 from luisy_dir.piping import (
     Errand,
     Pipe,
@@ -123,6 +123,7 @@ class Pipeline:
         retry_delay: float = 0.1,
         retry_on: ErrorsLike | None = None,
         timeout: float | None = None,
+        dask_address: str = "",
         item_memory: ItemMemoryLike = None,
         memory: float | str = 0.8,
         seed: int = 0,
@@ -150,6 +151,8 @@ class Pipeline:
             How often an input is tried again, after how many seconds at most, and after which errors.
         timeout
             Seconds that an input may take; on engines whose workers can be killed.
+        dask_address
+            Of a Dask scheduler, for the engine ``dask``; empty for a cluster of this machine's own.
         item_memory
             Bytes of memory that an input takes while it is in hand, a text such as ``"2 GiB"``, or a function of the
             item that returns one of these. No more inputs are in hand than fit; one that is too large is done alone.
@@ -178,9 +181,9 @@ class Pipeline:
         Exception
             What ``load``, ``ops``, ``write``, ``skip`` or ``path_func`` raised, and ``catch`` leaves out.
         """
-        check_item_memory(item_memory, "the pipeline")
         bounded = None
         if item_memory is not None:
+            item_memory_in(item_memory, "item_memory of the pipeline")
             available = bytes_within(limit_in(memory) if isinstance(memory, str) else memory)
             bounded = ItemMemory(item_memory, available, "Pipeline")
         policy = Policy(
@@ -197,7 +200,8 @@ class Pipeline:
             run = _Run(policy, list({text_of(path): path for path in inpaths}.values()), entries)
             run.find_outpaths(self._path_func(path_func))
             pipe = Pipe(self.load, ops_of(self.ops), self.write, skip, self.atomic, seed)
-            run.go(PipeInWorker(pipe, policy, seed), engine, workers or usable_cpus(), bounded, progress)
+            opened = _opened(engine, workers, policy, dask_address)
+            run.go(PipeInWorker(pipe, policy, seed), opened, workers or usable_cpus(), bounded, progress)
         finally:
             self._entries = [entries[number] for number in sorted(entries)]
         return self.report()
@@ -268,28 +272,32 @@ class _Run:
             taken[place] = text_of(inpath)
 
     def go(
-        self, at_work: PipeInWorker, engine: str | Executor, workers: int, memory: ItemMemory | None, show: str
+        self,
+        at_work: PipeInWorker,
+        opened: AbstractContextManager[Executor],
+        workers: int,
+        memory: ItemMemory | None,
+        show: str,
     ) -> None:
         """Do what there is to do."""
         budget = Budget(self._policy.allowed(len(self._inpaths)), len(self._inpaths), lambda entry: entry.key)
         for entry in self._entries.values():
             budget.spend(entry, None)
-        workers = min(workers, max(len(self._outpaths), 1))
         progress = Progress("Pipeline", len(self._inpaths))
         folders = {os.path.dirname(place) for path in self._outpaths.values() if (place := _place(path)) is not None}
         remove_abandoned(iter(sorted(folders)))
-        with Terminal(progress, show=show), progress, _opened(engine, workers, self._policy) as executor:
+        with opened as executor, Terminal(progress, show=show), progress:
             at_work = replace(at_work, has_one_item=has_one_in_hand(executor))
             answers = map_attempts(
                 executor,
                 at_work,
                 self._errands(),
-                workers=workers,
+                workers=width_of(executor, workers),
                 on_loss=at_work.settle,
                 weight=None if memory is None else lambda encoded: memory.of(item_of(encoded)),
                 budget=0 if memory is None else memory.available,
             )
-            with closing(answers):
+            with closing(at_work), closing(answers):
                 try:
                     for tried in answers:
                         self._take(tried, budget, progress)
@@ -321,10 +329,13 @@ class _Run:
             yield encode_errand(Errand(number, pickled))
 
 
-def _opened(engine: str | Executor, workers: int, policy: Policy) -> AbstractContextManager[Executor]:
+def _opened(
+    engine: str | Executor, workers: int | None, policy: Policy, address: str
+) -> AbstractContextManager[Executor]:
     if isinstance(engine, Executor):
         return nullcontext(engine)
-    return open_engine(engine, workers, timeout=policy.timeout)
+    most = workers if address else workers or usable_cpus()
+    return open_engine(engine, most, timeout=policy.timeout, address=address)
 
 
 def _place(path: Any) -> str | None:

@@ -289,6 +289,11 @@ class PipeInWorker:
     def _peak(self) -> Peak | None:
         return Peak() if self.has_one_item else None
 
+    def close(self) -> None:
+        """Close what was opened in this process."""
+        if self.__dict__.get("_peak") is not None:
+            self._peak.close()  # type: ignore[union-attr]
+
     def __call__(self, encoded: bytes) -> Answer:
         """Do what there is to do with one input."""
         errand = _decode_errand(encoded)

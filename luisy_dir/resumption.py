@@ -15,6 +15,7 @@ import msgspec
 
 from luisy_dir.entry import Entry
 from luisy_dir.errors import DamagedManifestError, ManifestError
+from luisy_dir.gathering import lying_apart, take_over
 from luisy_dir.item import Item
 from luisy_dir.journal import FILES, SYNCING, Origin, is_interrupted, journals_of, latest_entries
 from luisy_dir.plan import PlanRow, Reason, plan_update
@@ -132,6 +133,8 @@ class Resumption:
         """
         files = os.path.join(run, FILES)
         found, states = dict(self._candidates(run)), dict(_states_below(files))
+        apart = dict(lying_apart(files, (entry for entry, _ in found.values())))
+        states |= {path: _state_of(lying) for path, lying in apart.items()}
         here = self.origin.at(run).memory
         is_remembered = here and all(made.memory == here for _, made in found.values())
         rows = plan_update(
@@ -140,12 +143,12 @@ class Resumption:
             outputs=states,
             stale=None,
             digest_of=_digest_of,
-            output_path=lambda path: os.path.join(files, path),
+            output_path=lambda path: apart.get(path) or os.path.join(files, path),
             distrust=() if is_remembered and not is_doubtful else ("outputs",),
         )
         entries = [_as_it_lies(entry, states) for entry in _without_shared_outputs(rows)]
         for path in (output.path for entry in entries if is_doubtful for output in entry.outputs):
-            local.write_again(os.path.join(files, path))
+            local.write_again(apart.get(path) or os.path.join(files, path))
         return Finished(entries, Counter(found[entry.key][1].fingerprint for entry in entries))
 
     def _candidates(self, run: str) -> Iterator[tuple[str, tuple[Entry, Origin]]]:
@@ -187,6 +190,11 @@ def _states_below(files: str) -> Iterator[tuple[str, tuple[int, int]]]:
             yield path, (state.st_size, state.st_mtime_ns)
 
 
+def _state_of(path: str) -> tuple[int, int]:
+    state = system.lstat(path)
+    return state.st_size, state.st_mtime_ns
+
+
 def _as_it_lies(entry: Entry, states: Mapping[str, tuple[int, int]]) -> Entry:
     """The entry with the times of change that its outputs have; a crash may have taken them back a little."""
     outputs = [msgspec.structs.replace(output, mtime_ns=states[output.path][1]) for output in entry.outputs]
@@ -204,7 +212,7 @@ def _without_shared_outputs(rows: Iterable[PlanRow]) -> Iterator[Entry]:
 
 
 def tidy(run: str, finished: Iterable[Entry], *, mark: str) -> None:
-    """Remove all of a run's directory but journals and the outputs of what is taken over.
+    """Remove all of a run's directory but journals and the outputs of what is taken over, which are gathered.
 
     Such as the half-written output of a worker that was killed, or a manifest that was about to be published.
 
@@ -217,8 +225,9 @@ def tidy(run: str, finished: Iterable[Entry], *, mark: str) -> None:
     mark
         Absolute path of this run's own mark, which stays.
     """
+    finished, files = list(finished), os.path.join(run, FILES)
+    take_over(files, finished)
     wanted = {output.path for entry in finished for output in entry.outputs}
-    files = os.path.join(run, FILES)
     keep = {files, mark, *journals_of(run)}
     for name in local.names_in(run):
         path = os.path.join(run, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor
@@ -12,11 +13,13 @@ from typing import TypeVar
 from luisy_dir.attempts import map_attempts
 from luisy_dir.budget import Budget
 from luisy_dir.engines import has_one_in_hand
-from luisy_dir.engines.loss import NoWorkerError
+from luisy_dir.engines.cluster import DaskExecutor
+from luisy_dir.engines.loss import ClusterLostError, NoWorkerError
 from luisy_dir.engines.mapping import give_up_soon
 from luisy_dir.engines.packing import unpack_error
 from luisy_dir.entry import Entry
 from luisy_dir.errors import AbortedError, LuisyDirError, StorageError, WorkerDiedError
+from luisy_dir.gathering import gather
 from luisy_dir.item import Item
 from luisy_dir.item_memory import ItemMemory
 from luisy_dir.job import batches_of, job_of
@@ -84,14 +87,16 @@ def run(
     items = [item for item in plan.todo if not transaction.is_collected(item.key)]
     allowed, file_of = policy.allowed(plan.item_count), partial(_first_file, step.folders)
     budget = Budget(allowed, len(items), file_of, end=", and nothing was published")
-    at_work = StepInWorker(step, transaction.run, policy, has_one_in_hand(executor))
+    if isinstance(executor, DaskExecutor):
+        _check_seen(executor, transaction.run)
+    at_work = _at_work(step, transaction, policy, executor)
     weight, available = (
         (None, 0)
         if memory is None
         else (memory.weight(step.folders, step.seed, batch_size=step.batch_size), memory.available)
     )
     jobs = _jobs(items, step.batch_size)
-    losses = Losses(step, transaction.run, policy, lambda: {item.key for item in plan.todo})
+    losses = Losses(step, transaction.run, policy, partial(_keys_of, plan), trusts_journals=not at_work.is_synced)
     with (
         closing(at_work),
         closing(losses),
@@ -115,7 +120,7 @@ def run(
                     raise _fatal(exception, transaction.run)
                 if not line:  # the file was removed since the run began: as if it had not been there
                     continue
-                entry = transaction.collect(line)
+                entry = transaction.collect(gather(transaction.files, line) if at_work.is_apart else line)
                 if on_entry is not None:
                     on_entry(entry)
                 budget.spend(entry, exception)
@@ -131,8 +136,34 @@ def _first_file(folders: Mapping[str, str], entry: Entry) -> str:
     return f"{folders[source.root]}/{source.name}"
 
 
+def _keys_of(plan: Plan) -> set[str]:
+    return {item.key for item in plan.todo}
+
+
+def _at_work(step: Step, transaction: Transaction, policy: Policy, executor: Executor) -> StepInWorker:
+    has_one_job, is_apart = has_one_in_hand(executor), isinstance(executor, DaskExecutor)
+    is_remote = isinstance(executor, DaskExecutor) and executor.is_remote
+    is_synced = is_remote and transaction.is_durable and not step.sync
+    return StepInWorker(step, transaction.run, policy, has_one_job, is_apart=is_apart, is_synced=is_synced)
+
+
+def _check_seen(executor: DaskExecutor, run: str) -> None:
+    hosts = executor.hosts_without(run)
+    if hosts:
+        raise StorageError(
+            errno.ENOENT,
+            f"Workers on {', '.join(map(repr, hosts))} do not see {run!r}, which was made just now. Nothing was "
+            "processed. Choose a working_dir that all machines have at the same path, such as on a network disk.",
+        )
+
+
 def _worker_died(error: BrokenExecutor, budget: Budget) -> WorkerDiedError:
     so_far = f"after {budget.done} of {budget.total} items"
+    if isinstance(error, ClusterLostError):
+        return WorkerDiedError(
+            f"The run was given up {so_far}: {error} Nothing was published, and what was finished is kept. Look at the "
+            "logs of the scheduler and its workers, start them anew, then run again, which goes on."
+        )
     if isinstance(error, NoWorkerError):
         return WorkerDiedError(
             f"The run was given up {so_far}: {error} Nothing was published. A worker imports the module of the task "

@@ -141,7 +141,14 @@ SETTINGS = {
             "none",
             _timeout,
             "none, or a number of seconds greater than 0",
-            "seconds that an item may take before its worker is killed and the item has failed; processes only",
+            "seconds that an item may take before its worker is killed and the item has failed; processes and dask",
+        ),
+        Setting(
+            "dask_address",
+            "",
+            str,
+            "the address of a Dask scheduler, such as tcp://host:8786",
+            "the cluster that the engine dask works on; without one it has a cluster of this machine's own",
         ),
         Setting(
             "durability",
@@ -259,6 +266,7 @@ class luisy_dir(luigi.Config):  # noqa: N801 - Luigi makes the section and the f
     timeout = luigi.Parameter(default="", description=SETTINGS["timeout"].description)
     retries = luigi.Parameter(default="", description=SETTINGS["retries"].description)
     retry_delay = luigi.Parameter(default="", description=SETTINGS["retry_delay"].description)
+    dask_address = luigi.Parameter(default="", description=SETTINGS["dask_address"].description)
     durability = luigi.Parameter(default="", description=SETTINGS["durability"].description)
     resume = luigi.Parameter(default="", description=SETTINGS["resume"].description)
     seed = luigi.Parameter(default="", description=SETTINGS["seed"].description)
@@ -426,6 +434,11 @@ def _found(setting: Setting, task: object) -> tuple[Any, str]:
     return setting.default, "the default"
 
 
+def is_auto(name: str, task: object = None) -> bool:
+    """Whether nobody has chosen a value, so that the engine may know a better one."""
+    return bool(_found(SETTINGS[name], task)[0] == "auto")
+
+
 def _configured(name: str) -> Any:
     try:
         return get_config().get(_SECTION, name, None)
@@ -448,6 +461,24 @@ def process_state() -> dict[str, str]:
     """The settings that live in this process alone, for a child that is spawned."""
     flags = {name: value for name in SETTINGS if (value := _flag(name))}
     return _set_in_python | flags
+
+
+def configuration() -> dict[str, Any]:
+    """The content of ``luigi.cfg``, for a worker on another machine."""
+    config = get_config()
+    if isinstance(config, LuigiTomlParser):
+        return dict(config.data)
+    return {section: dict(config.items(section, raw=True)) for section in config.sections()}
+
+
+def adopt_configuration(content: dict[str, Any]) -> None:
+    """On another machine: take over the program's :func:`configuration` in place of what lies there."""
+    config = get_config()
+    if isinstance(config, LuigiTomlParser):
+        config.data = content
+    else:
+        config.clear()
+        config.read_dict(content)
 
 
 def adopt(state: dict[str, str]) -> None:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from luisy_dir.batching import BatchProcess, WrongResultsError
 from luisy_dir.checking import Checks
 from luisy_dir.engines.event_loop import Cancelled, NoEventLoopError, drained, has_event_loop, resolved
+from luisy_dir.engines.home import my_name
 from luisy_dir.engines.packing import pack_error
 from luisy_dir.entry import Entry, Failure, OutputFile, Status, clean_meta, encode_entry
 from luisy_dir.errors import (
@@ -35,9 +36,10 @@ from luisy_dir.errors import (
 )
 from luisy_dir.failures import failure_of, rejection
 from luisy_dir.formats import Format, registered_formats, write_npy
+from luisy_dir.gathering import folder_of
 from luisy_dir.item import Item, Source, check_key, printable
 from luisy_dir.job import Job, decode_job, encode_job, parts_of
-from luisy_dir.journal import FILES, Journal, Origin, encode_name, journal_of, names_of, worker_name
+from luisy_dir.journal import FILES, Journal, Origin, encode_name, journal_of, names_of
 from luisy_dir.keys import INNER, STRICT
 from luisy_dir.output import Output, is_no_output
 from luisy_dir.peak import Peak
@@ -166,8 +168,10 @@ class _Worker:
 
     _numbers = itertools.count()
 
-    def __init__(self, step: Step, run: str) -> None:
-        self.name = f"{worker_name(os.getpid())}-{next(self._numbers)}"
+    def __init__(self, step: Step, run: str, *, is_apart: bool) -> None:
+        self.name = f"{my_name()}-{next(self._numbers)}"
+        self.files = f"{run}/{FILES}"
+        self.unsynced: list[str] = []
         try:
             self.process = step.begin()
         except LuisyDirError:
@@ -177,6 +181,9 @@ class _Worker:
                 f"No item could be processed, because setup raised {type(error).__name__}: {error}. "
                 "Nothing was published."
             ) from error
+        if is_apart:
+            self.files = folder_of(self.files, self.name)
+            system.mkdir(self.files)
         self.journal = Journal(journal_of(run, self.name), step.origin, sync=step.sync)
         self._run = run
         self._names: Journal | None = None
@@ -210,12 +217,20 @@ class StepInWorker:
         What an error of an item means.
     has_one_job
         There is never more than one job in hand in a process, so that the memory of the process is that of its item.
+    is_apart
+        Outputs go to a folder of each worker's own, because an item may be done twice; see
+        :func:`luisy_dir.gathering.gather`.
+    is_synced
+        Outputs are brought to the disk before the entries of a chunk go back, because nobody else can do that: they
+        may be in the memory of another machine than the run's.
     """
 
     step: Step
     run: str
     policy: Policy = field(default_factory=Policy)
     has_one_job: bool = False
+    is_apart: bool = False
+    is_synced: bool = False
     _peak: Peak | None = field(default=None, repr=False)
     _local: threading.local = field(default_factory=threading.local, repr=False)
     _workers: list[_Worker] = field(default_factory=list, repr=False)
@@ -225,7 +240,7 @@ class StepInWorker:
     _end: bytes | None = field(default=None, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return StepInWorker, (self.step, self.run, self.policy, self.has_one_job)
+        return StepInWorker, (self.step, self.run, self.policy, self.has_one_job, self.is_apart, self.is_synced)
 
     def prepare(self) -> None:
         """Prepare this worker, so that no item is to blame for the time that it takes, or for a crash."""
@@ -233,6 +248,19 @@ class StepInWorker:
             self._worker()
         except Exception as error:  # noqa: BLE001 - the user's setup may raise anything
             self._end = self._end or pack_error(self._told(error))
+
+    def finish(self) -> None:
+        """Bring to the disk what was written since this was called last, all files at the same time."""
+        if not self.is_synced or self._end is not None:
+            return
+        worker = self._worker()
+        paths, worker.unsynced = worker.unsynced, []
+        try:
+            local.sync_paths(paths)
+        except OSError as error:
+            told = self._told(error)
+            self._end = pack_error(told)
+            raise told from error
 
     def __call__(self, encoded: bytes) -> Answer:
         """Do the step for the items of a job, and append what became of each to this worker's journal."""
@@ -312,6 +340,8 @@ class StepInWorker:
             return [], [(self.policy.delay(attempts), encode_job(again))]
         line = encode_entry(entry)
         worker.journal.append(line)
+        if self.is_synced:
+            worker.unsynced += [f"{worker.files}/{output.path}" for output in entry.outputs]
         if raised is not None and not self.policy.is_caught(raised):
             file = f"{printable(entry.key)!r}, read from {printable(attempt.item.path)!r},"
             raise _aborted(file, entry.error or failure_of(raised), raised)
@@ -330,7 +360,7 @@ class StepInWorker:
         return error
 
     def _new_attempt(self, item: Item, worker: _Worker) -> _Attempt:
-        return _Attempt(self.step, f"{self.run}/{FILES}", worker.process, item, worker.note_name)
+        return _Attempt(self.step, worker.files, worker.process, item, worker.note_name)
 
     def _worker(self) -> _Worker:
         if has_event_loop():  # all threads of the async engine are one worker
@@ -350,7 +380,7 @@ class StepInWorker:
         return worker
 
     def _new_worker(self) -> _Worker:
-        worker = _Worker(self.step, self.run)
+        worker = _Worker(self.step, self.run, is_apart=self.is_apart)
         self._workers.append(worker)
         if self.has_one_job:
             self._peak = self._peak or Peak()

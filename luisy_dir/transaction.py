@@ -187,7 +187,8 @@ class Transaction:
         self._is_applied = False
 
     @property
-    def _is_durable(self) -> bool:
+    def is_durable(self) -> bool:
+        """Whether what is published outlives a power cut."""
         return self._durability != "none"
 
     @property
@@ -200,12 +201,12 @@ class Transaction:
         try:
             self.capabilities = self._probed()
             with contextlib.suppress(*([DamagedManifestError] if self._is_damaged else [])):
-                recover(self.directory, self.staging, keep=self._keep, sync=self._is_durable)
+                recover(self.directory, self.staging, keep=self._keep, sync=self.is_durable)
             self._claim()
             try:
                 self._check_base()  # whoever publishes from here on takes over
                 self._is_doubtful = self._is_resumed and was_syncing(self.run)
-                if self._is_durable:
+                if self.is_durable:
                     self._sync = local.BackgroundSync(self.run, self._mark, partial(poison, self.run))
             except BaseException:
                 if not self._is_resumed:
@@ -581,7 +582,7 @@ class Transaction:
         local.write_whole(os.path.join(folder, name + ".json"), encoded, sync=True)
         if self._is_first:
             local.write_whole(os.path.join(folder, CURRENT), encode_current(encoded), sync=True)
-        if self._is_first and self._is_durable:
+        if self._is_first and self.is_durable:
             local.sync_path(folder)
             local.sync_path(self.files)
         return record
@@ -673,7 +674,7 @@ class Transaction:
                 name = record.name + suffix
                 local.put_if_absent(os.path.join(self.run, name), os.path.join(folder, name))
                 self._is_committed = suffix == ".json"
-                if self._is_durable:
+                if self.is_durable:
                     local.sync_path(folder)
         except FileExistsError as error:
             raise self._outrun() from error
@@ -692,12 +693,12 @@ class Transaction:
                 raise self._outrun() from error
             raise foreign(self.directory, "has appeared while the run was under way") from error
         self._is_committed = self._is_applied = True
-        if self._is_durable:
+        if self.is_durable:
             local.sync_path(os.path.dirname(self.directory))
 
     def _roll_forward(self, record: Record, changes: Changes) -> None:
         try:
-            roll_forward(self.directory, self.run, record, changes, sync=self._is_durable)
+            roll_forward(self.directory, self.run, record, changes, sync=self.is_durable)
         except OSError as error:
             raise self._unfinished(error) from error
         with _told_as_litter(self.directory):

@@ -39,21 +39,26 @@ def working_dir(tmp_path, monkeypatch):
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind():
     """Whatever a test does, it leaves no descriptor, no thread and no process of ours."""
-    threads, descriptors = set(threading.enumerate()), _descriptors()
+    threads, descriptors = set(_threads()), _descriptors()
     yield
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline and not _is_clean(threads, descriptors):
         gc.collect()
         time.sleep(0.02)
     assert multiprocessing.active_children() == []
-    assert [thread for thread in threading.enumerate() if thread not in threads] == []
+    assert [thread for thread in _threads() if thread not in threads] == []
     assert len(_descriptors()) <= len(descriptors), sorted(_descriptors() - descriptors)
+
+
+def _threads():
+    """Threads, without those that Dask keeps for good, and which do nothing of ours."""
+    return [thread for thread in threading.enumerate() if not thread.name.startswith(("Dask-Offload", "Dask-Callback"))]
 
 
 def _is_clean(threads, descriptors):
     return (
         not multiprocessing.active_children()
-        and not [thread for thread in threading.enumerate() if thread not in threads]
+        and not [thread for thread in _threads() if thread not in threads]
         and len(_descriptors()) <= len(descriptors)
     )
 

@@ -56,6 +56,7 @@ PERILS = {
     "loop": loop_in_c,
     "together": die_together,
     "child": leave_a_child_behind,
+    "machine": lambda: os.kill(os.getppid(), signal.SIGKILL) or time.sleep(300),
     "hog": lambda: bytearray(1 << 40),
 }
 

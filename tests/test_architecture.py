@@ -39,6 +39,7 @@ FLOORS = {
     "selection": 2,
     "roots": 2,
     "staging": 2,
+    "gathering": 3,
     "journal": 3,
     "batching": 3,
     "item_memory": 3,

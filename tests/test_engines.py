@@ -640,7 +640,7 @@ def test_the_serial_engine_lets_through_what_ends_the_program(error):
 
 @pytest.mark.parametrize(
     "name",
-    ["", "nope", "Serial", "dask", "asyncio", ":", "os", "os:", "os:nope", "nope:f", ":f", ".relative:f", "a b:c"],
+    ["", "nope", "Serial", "Dask", "asyncio", ":", "os", "os:", "os:nope", "nope:f", ":f", ".relative:f", "a b:c"],
 )
 def test_an_unknown_engine_is_an_error_that_lists_the_known_ones(name):
     with pytest.raises(SettingError, match="serial, threads, processes") as caught:

@@ -47,7 +47,14 @@ def publish(working_dir, crops, engine, workers, monkeypatch):
     return [Arrays().output().manifest(), RedChannel().output().manifest()], published
 
 
-ENGINES = [("threads", 3), ("async", 3), ("processes", 2), ("processes", 1), ("loky:get_reusable_executor", 2)]
+ENGINES = [
+    ("threads", 3),
+    ("async", 3),
+    ("processes", 2),
+    ("processes", 1),
+    ("dask", 2),
+    ("loky:get_reusable_executor", 2),
+]
 
 
 @pytest.mark.parametrize(("engine", "workers"), ENGINES)

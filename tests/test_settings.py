@@ -68,6 +68,7 @@ VALUES = {
     "timeout": (("0.5", 0.5), ("none", None)),
     "retries": (("1", 1), ("3", 3)),
     "retry_delay": (("0.5", 0.5), ("2", 2.0)),
+    "dask_address": (("tcp://a:8786", "tcp://a:8786"), ("tls://b:1", "tls://b:1")),
     "durability": (("none", "none"), ("item", "item")),
     "on_code_change": (("warn", "warn"), ("ignore", "ignore")),
     "resume": (("any-code", "any-code"), ("no", "no")),
@@ -244,7 +245,7 @@ def test_what_is_allowed_is_taken(say, name, text, value):
 
 
 WRONG = {
-    "engine": ["nope", "Serial", "dask", "module:", ":function", " serial"],
+    "engine": ["nope", "Serial", "Dask", "module:", ":function", " serial"],
     "workers": ["0", "-1", "1.5", "many", "1,000", "0x2"],
     "memory": [
         "0",

@@ -509,7 +509,7 @@ class TestBadItems:
         assert os.listdir(working_dir / "pipelines" / "interim") == ["Strict"]
 
     def test_an_item_that_ends_its_worker_is_an_item_that_failed(self, letters):
-        with pytest.raises(errors.ItemsFailedError, match="a: WorkerDied: the worker ended with exit code 3, while it"):
+        with pytest.raises(errors.ItemsFailedError, match="WorkerDied: the worker ended with exit code 3, while it"):
             Dying().run()
         assert not os.path.exists(Dying().output().path)
 

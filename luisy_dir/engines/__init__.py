@@ -5,31 +5,38 @@ from __future__ import annotations
 import importlib
 from concurrent.futures import Executor, ThreadPoolExecutor
 
+from luisy_dir.engines.cluster import DaskExecutor
 from luisy_dir.engines.event_loop import AsyncExecutor
 from luisy_dir.engines.processes import ProcessExecutor
 from luisy_dir.engines.serial import SerialExecutor
 from luisy_dir.errors import SettingError
+from luisy_dir.resources import usable_cpus
 
-ENGINES = ("serial", "threads", "processes", "async")
+ENGINES = ("serial", "threads", "processes", "async", "dask")
 
 
-def open_engine(name: str, workers: int, *, timeout: float | None = None) -> Executor:
+def open_engine(name: str, workers: int | None, *, timeout: float | None = None, address: str = "") -> Executor:
     """Executor for the configuration word ``name``.
 
     Parameters
     ----------
     name
-        ``serial``, ``threads``, ``processes``, ``async``, or ``module:function`` where ``function(workers)`` returns
-        any :class:`concurrent.futures.Executor`.
+        ``serial``, ``threads``, ``processes``, ``async``, ``dask``, or ``module:function`` where ``function(workers)``
+        returns any :class:`concurrent.futures.Executor`.
     workers
-        How many items may be worked on at the same time; ``serial`` has one worker.
+        How many items may be worked on at the same time; ``serial`` has one worker. None, for a Dask cluster that is
+        there, as many as it has threads.
     timeout
         Seconds that an item may take before its worker is killed; None for as long as it takes.
+    address
+        Of a Dask scheduler that is there; empty where ``dask`` shall be a cluster of this machine's own.
 
     Raises
     ------
     SettingError
-        There is no such engine, or it cannot end an item that takes too long.
+        There is no such engine, it cannot end an item that takes too long, or there is no cluster at the address.
+    MissingExtraError
+        Dask is not installed.
 
     Examples
     --------
@@ -37,12 +44,15 @@ def open_engine(name: str, workers: int, *, timeout: float | None = None) -> Exe
     ...     executor.submit(abs, -3).result()
     3
     """
+    if name == "dask":
+        return DaskExecutor(workers, address=address, timeout=timeout)
+    workers = workers or usable_cpus()
     if name == "processes":
         return ProcessExecutor(workers, timeout=timeout)
     if timeout is not None:
         raise SettingError(
             f"timeout is {timeout:g}, but the engine {name!r} cannot end an item that takes too long, because its "
-            "workers cannot be killed one by one. Choose engine='processes', or leave timeout out."
+            "workers cannot be killed one by one. Choose engine='processes' or 'dask', or leave timeout out."
         )
     if name == "serial":
         return SerialExecutor()
@@ -53,6 +63,11 @@ def open_engine(name: str, workers: int, *, timeout: float | None = None) -> Exe
     return _foreign_executor(name, workers)
 
 
+def width_of(executor: Executor, workers: int) -> int:
+    """How many things an executor works on at the same time: so many, unless it knows better."""
+    return executor.workers if isinstance(executor, DaskExecutor) else workers
+
+
 def start_workers(executor: Executor) -> None:
     """Let worker processes start now, rather than when the first item is there; others have nothing to start."""
     if isinstance(executor, ProcessExecutor):
@@ -61,7 +76,7 @@ def start_workers(executor: Executor) -> None:
 
 def has_one_in_hand(executor: Executor) -> bool:
     """Whether no process has more than one thing in hand at a time, as far as can be seen."""
-    return isinstance(executor, (SerialExecutor, ProcessExecutor))
+    return isinstance(executor, (SerialExecutor, ProcessExecutor, DaskExecutor))
 
 
 def _foreign_executor(name: str, workers: int) -> Executor:

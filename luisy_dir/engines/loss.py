@@ -27,6 +27,10 @@ class Loss:
         The thing in hand is not to blame: the worker was killed for the one before, which it had just finished.
     trace
         What the worker was doing, innermost call first, as far as it could still say.
+    name
+        Of its process, where that is on another machine; empty where the number is enough.
+    deaths
+        How many workers have died over the same chunk, one after the other, each with all that it had started.
 
     Examples
     --------
@@ -41,10 +45,14 @@ class Loss:
     timeout: float | None = None
     is_innocent: bool = False
     trace: str = ""
+    name: str = ""
+    deaths: int = 1
 
     @property
     def how(self) -> str:
         """How the worker came to its end."""
+        if self.deaths > 1:
+            return f"and {self.deaths - 1} others that came after it died without a word, perhaps with their machines"
         if self.exit_code is None:
             return "ended, and nobody knows how"
         if self.exit_code >= 0:
@@ -71,3 +79,7 @@ class WorkerLost(BrokenExecutor):
 
 class NoWorkerError(BrokenExecutor):
     """Workers die before they have anything in hand, or cannot be started."""
+
+
+class ClusterLostError(BrokenExecutor):
+    """The machines that do the work cannot be reached any more, or have no workers."""

@@ -57,8 +57,9 @@ def map_unordered(
         Any Executor. In this process (serial, threads) the function is called as it is; elsewhere it crosses as a
         cloudpickle blob, unpickled once a worker, to a function of this module.
     function
-        What to do with one thing. An error ends the map and is raised here. In another process, its method ``prepare``
-        is called before the things of each chunk, if it has one: what that takes is on no thing's account.
+        What to do with one thing. An error ends the map and is raised here. In another process, its methods ``prepare``
+        and ``finish`` are called before and after the things of each chunk, if it has them: what that takes is on no
+        thing's account.
     things
         Read as they are needed.
     workers
@@ -117,10 +118,11 @@ def map_unordered(
                     if on_loss is None:
                         raise
                     results, again = on_loss(chunk.things, lost.loss)
+                    is_suspect = lost.loss.in_hand is None
                 else:
                     size.learn(seconds, len(results))
-                    again = chunk.things[len(results) :]
-                source.put_back(again)
+                    again, is_suspect = chunk.things[len(results) :], False
+                source.put_back(again, one_by_one=is_suspect)
                 yield from results
     except KeyboardInterrupt:
         give_up_soon(executor)
@@ -134,15 +136,21 @@ class _Source(Generic[T]):
     """What is still to be done: things that a worker sent back come first."""
 
     def __init__(self, things: Iterable[T]) -> None:
+        self._alone: list[T] = []  # one of them may be what a worker has died of
         self._again: list[T] = []
         self._things = iter(things)
 
     def take(self, count: int) -> list[T]:
+        if self._alone:
+            return [self._alone.pop()]
         taken, self._again = self._again[:count], self._again[count:]
         return taken + list(islice(self._things, count - len(taken)))
 
-    def put_back(self, things: list[T]) -> None:
-        self._again += things
+    def put_back(self, things: list[T], *, one_by_one: bool = False) -> None:
+        if one_by_one:
+            self._alone += things
+        else:
+            self._again += things
 
 
 class _Chunk(NamedTuple, Generic[T]):
@@ -239,7 +247,11 @@ def call_blob(blob: bytes, chunk: bytes) -> bytes:
     try:
         function, things = _unpickled(blob), pickle.loads(chunk)
         getattr(function, "prepare", _nothing)()
-        return pickle.dumps(_call(function, things, _nothing, _nothing if seen is None else seen.take))
+        answer = _call(function, things, _nothing, _nothing if seen is None else seen.take)
+        if seen is not None:
+            seen.put_down()
+        getattr(function, "finish", _nothing)()
+        return pickle.dumps(answer)
     except Exception as error:  # noqa: BLE001 - the parent raises it
         return pickle.dumps((None, pack_error(error)))
     finally:

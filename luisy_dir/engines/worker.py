@@ -49,7 +49,7 @@ class Worker:
                 self._process: BaseProcess = context.Process(target=work, args=(theirs, self._slate))
                 self._process.start()
             undo.pop_all()
-        self._pid = self._process.pid or 0
+        self.pid = self._process.pid or 0
         self._closing = threading.Lock()
         self._is_closed = False
 
@@ -104,7 +104,7 @@ class Worker:
     def kill(self) -> None:
         """End the process now, and what it has started; from any thread."""
         self._signal(signal.SIGSTOP)  # so that it starts nothing more
-        for pid in _descendants(self._pid):
+        for pid in _descendants(self.pid):
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
         self._signal(signal.SIGKILL)
@@ -113,7 +113,7 @@ class Worker:
         with self._closing:
             if not self._is_closed and self._process.is_alive():
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(self._pid, number)
+                    os.kill(self.pid, number)
 
     def _loss(self, overrun: int | None, trace: str) -> Loss:
         """What became of a process that has died; one that has only let go of its pipe is made to."""
@@ -121,7 +121,7 @@ class Worker:
         in_hand, since = self._slate.read()
         has_overrun = overrun is not None and since == overrun
         loss = Loss(
-            pid=self._pid,
+            pid=self.pid,
             exit_code=self._process.exitcode,
             in_hand=in_hand,
             seconds=0.0 if in_hand is None else _seconds_since(since),

@@ -24,7 +24,7 @@ from luigi.worker import TaskProcess
 from luisy_dir import invocation, settings
 from luisy_dir.checking import Checks, ChecksLike, InputChecksLike, by_directory, checks_of, input_checks_of
 from luisy_dir.code import Code, Sent, code_of, frozen
-from luisy_dir.engines import ENGINES, open_engine, start_workers
+from luisy_dir.engines import ENGINES, open_engine, start_workers, width_of
 from luisy_dir.engines.child import end_with_parent
 from luisy_dir.engines.event_loop import is_async
 from luisy_dir.entry import Entry
@@ -436,6 +436,8 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
 
         fraction, manifest, inputs = fraction_of(sample), self.output().manifest(), self._inputs()
         record, path, engine = manifest.record, manifest.directory, settings.resolve("engine", self)
+        if engine == "dask":  # a sample is computed here, where its scratch lies
+            engine = "processes"
         self._owner().check(path, record)
         check_library(self._format.suffix)
         check_signature(self, inputs.names, is_named=inputs.is_named)
@@ -698,6 +700,7 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
             if publication.is_damaged:
                 self._keep_intact(transaction, plan, progress, facts.fingerprint)
             if executor is not None:
+                facts = replace(facts, workers=width_of(executor, facts.workers))
                 space = self._space(transaction, plan, publication)
                 policy = self._policy()
 
@@ -754,7 +757,10 @@ class DirectoryTask(MixinNaiveBulkComplete, LayerTask):
         return item_memory_of(self, settings.resolve("memory", self))
 
     def _open_engine(self, engine: str, workers: int) -> Executor:
-        return open_engine(engine, workers, timeout=self._policy().timeout)
+        address = settings.resolve("dask_address", self)
+        is_open = engine == "dask" and address and settings.is_auto("workers", self)
+        most = None if is_open else workers
+        return open_engine(engine, most, timeout=self._policy().timeout, address=address)
 
     def _resumption(self, parts: Mapping[str, Any]) -> Resumption:
         """What may be taken over of an interrupted run."""

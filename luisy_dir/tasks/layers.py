@@ -8,7 +8,6 @@ import logging
 import multiprocessing
 import os
 import re
-import sys
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, ClassVar, Self
 
@@ -18,6 +17,7 @@ from luigi.parameter import ParameterVisibility
 from luigi.task import flatten
 
 from luisy_dir import invocation, settings
+from luisy_dir.engines import home as homes
 from luisy_dir.errors import DefinitionError
 from luisy_dir.selection import folder_in_scratch
 
@@ -35,8 +35,7 @@ class _ProjectOfModule:
         module = cls.__module__
         if module not in {"__main__", "__mp_main__"}:
             return module.partition(".")[0]
-        script = getattr(sys.modules[module], "__file__", None) or ""
-        return os.path.splitext(os.path.basename(script))[0] if os.path.isfile(script) else "main"
+        return os.path.splitext(os.path.basename(homes.script()))[0] or "main"
 
 
 class LayerTask(luigi.Task):
@@ -46,7 +45,7 @@ class LayerTask(luigi.Task):
     project_name: ClassVar[str] = _ProjectOfModule()  # type: ignore[assignment]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        state = os.getpid(), settings.process_state(), invocation.process_state()
+        state = os.getpid(), settings.process_state(), invocation.process_state(), settings.configuration()
         return _rebuild, (type(self), self.param_kwargs, *state)
 
     def __copy__(self) -> Self:
@@ -260,14 +259,22 @@ def _is_child_of(pid: int) -> bool:
     """Whether this process was started by that one; a pickle that was kept for later must not change any settings."""
     parent = multiprocessing.parent_process()
     is_starting: bool = getattr(multiprocessing.current_process(), "_inheriting", False)  # before the parent is known
-    return is_starting or (parent is not None and pid == parent.pid)
+    home = homes.mine()
+    return is_starting or pid in {getattr(parent, "pid", None), getattr(home, "pid", None)}
 
 
 def _rebuild(
-    cls: type[LayerTask], parameters: Mapping[str, Any], pid: int, of_settings: Any, of_invocation: Any
+    cls: type[LayerTask],
+    parameters: Mapping[str, Any],
+    pid: int,
+    of_settings: Any,
+    of_invocation: Any,
+    configuration: dict[str, Any],
 ) -> LayerTask:
     """A task in another process, with the settings of the process that it comes from."""
     if _is_child_of(pid):
         settings.adopt(of_settings)
         invocation.adopt(of_invocation)
+        if homes.mine() is not None:
+            settings.adopt_configuration(configuration)
     return cls(**parameters)
