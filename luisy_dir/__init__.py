@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         TupleParameter,
     )
 
-    from luisy_dir import checks
+    from luisy_dir import checks, images
     from luisy_dir.decorators import (
         auto_filename,
         csv_output,
@@ -83,6 +83,7 @@ __all__ = [
     "feather_output",
     "final",
     "hdf_output",
+    "images",
     "inherits",
     "interim",
     "json_output",
@@ -140,7 +141,7 @@ def __getattr__(name: str) -> Any:
     """Import what is asked for when it is asked for: a worker that needs the core alone loads no luigi."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "checks":
+    if name in {"checks", "images"}:
         return importlib.import_module(f"{__name__}.{name}")
     module = "luigi" if name in _OF_LUIGI else f"{__name__}.{_MODULES.get(name, 'decorators')}"
     value = getattr(importlib.import_module(module), name)

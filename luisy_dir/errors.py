@@ -6,13 +6,15 @@
     ├── DefinitionError            a task, format or decorator that cannot work
     │   └── MissingExtraError          a library that a format needs is not installed
     ├── SettingError               a setting with a value that is not allowed
+    ├── ImageError                 what should be an image is none, or cannot be changed or written as it is asked
     ├── InputError                 what a run would read is not in order
     │   ├── MissingInputError          no folder, an empty folder, or a required task that is not complete
     │   ├── InputChangedError          a file changed while it was read, or no longer equals its entry
     │   ├── KeyCollisionError          two inputs would be written as one output
     │   ├── UnmatchedKeysError         with ``join = strict``, a directory lacks a key that another one has
     │   ├── TooManyDeletedError        more inputs are gone at once than ``max_deleted`` allows
-    │   └── UnknownPathError           no manifest knows the path that somebody asks about
+    │   ├── UnknownPathError           no manifest knows the path that somebody asks about
+    │   └── WebError                   a URL could not be read
     ├── OutputError                what a run would write to is not in order
     │   ├── ForeignDirectoryError      something that is not ours lies where the directory should be
     │   ├── BusyError                  another run works on the same directory, or has taken it over
@@ -52,6 +54,10 @@ class SettingError(LuisyDirError, ValueError):
     """A setting has a value that is not allowed."""
 
 
+class ImageError(LuisyDirError, ValueError):
+    """What should be an image is none, or cannot be changed or written as it is asked."""
+
+
 class InputError(LuisyDirError):
     """What a run would read is not in order."""
 
@@ -78,6 +84,16 @@ class TooManyDeletedError(InputError):
 
 class UnknownPathError(InputError):
     """No manifest knows the path that somebody asks about."""
+
+
+class WebError(InputError, OSError):
+    """A URL could not be read: its server cannot be reached, or answers that there is nothing to be had.
+
+    ``url`` is what was asked for, and ``status`` what the server answered, or None where no answer came to its end.
+    """
+
+    url: str = ""
+    status: int | None = None
 
 
 class OutputError(LuisyDirError):

@@ -252,7 +252,7 @@ def check_library(suffix: str) -> None:
             )
 
 
-def read_image(path: str) -> npt.NDArray[Any]:
+def read_image(path: str | IO[bytes]) -> npt.NDArray[Any]:
     """Read a PNG or JPEG file as an array of shape (rows, columns) or (rows, columns, channels)."""
     import numpy as np
     from PIL import Image
@@ -260,6 +260,8 @@ def read_image(path: str) -> npt.NDArray[Any]:
     with Image.open(path) as image:
         if image.mode == "P":  # numbers of the entries in a palette are no colours
             return np.array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+        if image.mode in {"CMYK", "YCbCr"}:  # which would pass for RGBA and RGB
+            return np.array(image.convert("RGB"))
         return np.array(image)
 
 

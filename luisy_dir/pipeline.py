@@ -33,7 +33,7 @@ from luisy_dir.piping import (
     Tried,
     encode_errand,
     ends_the_run,
-    is_url,
+    has_scheme,
     item_of,
     ops_of,
     remove_abandoned,
@@ -340,7 +340,7 @@ def _opened(
 
 def _place(path: Any) -> str | None:
     """A path that is the same for all names of a place, as far as the name tells; None of what is no path."""
-    if is_url(path) or not isinstance(path, (str, bytes, os.PathLike)):
+    if has_scheme(path) or not isinstance(path, (str, bytes, os.PathLike)):
         return None
     return os.path.abspath(os.fsdecode(path))
 

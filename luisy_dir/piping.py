@@ -74,12 +74,12 @@ def text_of(path: Any) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def is_url(path: object) -> bool:
+def has_scheme(path: object) -> bool:
     """Whether this is a URL, rather than a path of this machine.
 
     Examples
     --------
-    >>> is_url("https://example.org/a.png"), is_url("data/a.png")
+    >>> has_scheme("https://example.org/a.png"), has_scheme("data/a.png")
     (True, False)
     """
     scheme, mark, _ = path.partition("://") if isinstance(path, str) else ("", "", "")
@@ -186,7 +186,7 @@ class Pipe:
         return frozenset(id(function) for function in (self.load, *self.ops, self.write) if _wants_item(function))
 
     def _written(self, write: Function, data: Any, item: PathItem) -> list[OutputFile]:
-        if is_url(item.outpath):
+        if has_scheme(item.outpath):
             self._call(write, data, item.outpath, item=item)
             return [OutputFile(item.key if item.outpath is None else text_of(item.outpath), -1, 0, "")]
         path = os.path.abspath(os.fsdecode(item.outpath))
@@ -378,7 +378,7 @@ def _what_was_noted(item: Item) -> dict[str, Any]:
 def _source(inpath: Any) -> Source:
     """The input as the report shows it."""
     size, mtime_ns = -1, 0
-    if isinstance(inpath, (str, bytes, os.PathLike)) and not is_url(inpath):
+    if isinstance(inpath, (str, bytes, os.PathLike)) and not has_scheme(inpath):
         with contextlib.suppress(OSError, ValueError):
             state = system.stat(os.fsdecode(inpath))
             size, mtime_ns = state.st_size, state.st_mtime_ns

@@ -10,6 +10,7 @@ import stat as stat_bits
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO
@@ -176,6 +177,33 @@ def _fill(
     if sync:  # the writer has closed the file itself, or has put another in its place
         sync_path(path)
     return digest_of(path)
+
+
+def write_replacing(path: str, write: Callable[[IO[bytes]], object], *, sync: bool) -> None:
+    """Write a file as a whole in the place of what lies there: of several writers at one time the last one stays.
+
+    Nobody is locked out, and nothing is left after an error. The content must fit into memory easily.
+
+    Parameters
+    ----------
+    path
+        Absolute path in a folder that exists. A link is replaced, not followed.
+    write
+        Writes to the binary file that it is given.
+    sync
+        Bring the file to the disk before it gets its name, and the name too.
+    """
+    folder = os.path.dirname(path)
+    name = f".{uuid.uuid4().hex}.part"  # of its own length: a name that is just short enough must not grow
+    write_new(folder, name, write, is_small=True, sync=sync)
+    try:
+        system.rename(f"{folder}/{name}", path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            system.unlink(f"{folder}/{name}")
+        raise
+    if sync:
+        sync_path(folder)
 
 
 def write_whole(path: str, data: bytes, *, sync: bool) -> None:
