@@ -11,7 +11,7 @@ from pipelines import Joined, Letters, Strict, Upper
 
 from luisy_dir.record import FOLDER, read_current
 from luisy_dir.roots import folder_of, seen_from
-from luisy_dir.tasks import directory as directory_task
+from luisy_dir.tasks import definition
 from luisy_dir.transaction import Facts
 
 HOSTILE = {
@@ -50,7 +50,7 @@ def put(write_files):
 def without_roots(monkeypatch):
     """Publish records that do not tell."""
     monkeypatch.setattr(
-        directory_task,
+        definition,
         "Facts",
         lambda **facts: Facts(**{name: fact for name, fact in facts.items() if name != "roots"}),
     )
