@@ -75,7 +75,7 @@ class TestWhy:
         assert set(facts) == {
             "path", "kind", "warnings", "directory", "task", "parameters", "layer", "generation", "is_pinned", "made",
             "key", "sources", "status", "outputs", "meta", "error", "attempts", "seconds", "started", "worker", "seed",
-            "targets", "fingerprint", "code",
+            "peak_memory", "targets", "fingerprint", "code",
         }  # fmt: skip
         assert facts["sources"][0]["file"] == layers[0]
         assert facts["outputs"][0]["dtype"] == "|u1"

@@ -642,17 +642,17 @@ class TestTimes:
         assert run() == []
 
     def test_a_clock_that_is_put_back_between_two_interruptions_costs_nothing_but_work(self, letters, monkeypatch):
-        from luisy_dir import step
+        from luisy_dir.step import attempt
 
         interrupt("05")
-        real = step.datetime
+        real = attempt.datetime
 
         class Earlier(real):
             @classmethod
             def now(cls, tz=None):
                 return real.now(tz).replace(year=2001)
 
-        monkeypatch.setattr(step, "datetime", Earlier)
+        monkeypatch.setattr(attempt, "datetime", Earlier)
         path = os.path.join(letters, "03.txt")
         with open(path, "w") as file:
             file.write("other")

@@ -251,7 +251,7 @@ def test_time_that_ran_out_is_told_with_its_limit(losses):
 
 
 def test_a_trace_is_shown_from_the_users_own_code_on(losses):
-    own = os.path.join(os.path.dirname(os.path.abspath(__import__("luisy_dir").__file__)), "step.py")
+    own = os.path.join(os.path.dirname(os.path.abspath(__import__("luisy_dir").__file__)), "step", "attempt.py")
     said = (
         "Fatal Python error: Segmentation fault\n\nCurrent thread 0x0001 (most recent call first):\n"
         '  File "/lib/codec.py", line 7 in decode\n  File "/mine.py", line 3 in process\n'

@@ -13,9 +13,9 @@ from conftest import files_below
 from pipelines import Letters
 
 import luisy_dir as luisy
-from luisy_dir import step
 from luisy_dir.engines import ENGINES
 from luisy_dir.errors import AbortedError, DefinitionError, ItemsFailedError, Reject
+from luisy_dir.step import attempt, working
 
 
 class InBatches(luisy.DirectoryTask):
@@ -483,7 +483,8 @@ class Clock:
 
 def test_seconds_are_the_share_of_the_batch(ten, answer, monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(step, "time", clock)
+    for module in (attempt, working):
+        monkeypatch.setattr(module, "time", clock)
 
     def slowly(texts, items):
         clock.now += 8.0
@@ -496,7 +497,8 @@ def test_seconds_are_the_share_of_the_batch(ten, answer, monkeypatch):
 
 def test_seconds_are_those_of_all_batches_that_an_item_was_in(write_letters, answer, monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(step, "time", clock)
+    for module in (attempt, working):
+        monkeypatch.setattr(module, "time", clock)
     write_letters(a="", b="", c="", d="")
 
     def slowly(texts, items):

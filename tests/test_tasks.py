@@ -454,7 +454,7 @@ class TestBadItems:
         with pytest.raises(errors.ItemsFailedError) as caught:
             Strict().run()
         assert "pipelines.py" in caught.value.__cause__.__notes__[0]
-        assert "luisy_dir/step.py" not in caught.value.__cause__.__notes__[0]
+        assert "luisy_dir/step" not in caught.value.__cause__.__notes__[0]
 
     def test_the_error_is_raised_from_the_items_own(self, write_files):
         write_files(Letters().output().path, {"b.txt": b"fail now"})
