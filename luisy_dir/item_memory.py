@@ -64,15 +64,22 @@ def limit_in(text: str) -> float:
     return limit
 
 
-def bytes_within(limit: float) -> int:
+def bytes_within(limit: float, usable: Callable[[], int] = usable_memory) -> int:
     """Bytes that a limit allows: a fraction, where it is a float, is of what can be used now.
+
+    Parameters
+    ----------
+    limit
+        See :func:`limit_in`.
+    usable
+        Returns the bytes that can be used.
 
     Examples
     --------
     >>> bytes_within(1000)
     1000
     """
-    return int(limit * usable_memory()) if isinstance(limit, float) else limit
+    return int(limit * usable()) if isinstance(limit, float) else limit
 
 
 def _number_and_unit(text: str) -> tuple[Fraction, str]:
@@ -216,7 +223,7 @@ class ItemMemory:
             ) from error
 
 
-def item_memory_of(task: Any, limit: float) -> ItemMemory | None:
+def item_memory_of(task: Any, limit: float, usable: Callable[[], int] = usable_memory) -> ItemMemory | None:
     """What a task's ``item_memory`` says; None where it says nothing.
 
     A function of which the first parameter is ``self`` is a method, and may look at the task's parameters; any other
@@ -226,8 +233,8 @@ def item_memory_of(task: Any, limit: float) -> ItemMemory | None:
     ----------
     task
         Has an attribute ``item_memory``.
-    limit
-        For all items in hand; see :func:`limit_in`.
+    limit, usable
+        For all items in hand; see :func:`bytes_within`.
     """
     name = type(task).__name__
     given = inspect.getattr_static(type(task), "item_memory", None)
@@ -236,4 +243,4 @@ def item_memory_of(task: Any, limit: float) -> ItemMemory | None:
     if value is None:
         return None
     item_memory_in(value, f"item_memory of {name}")
-    return ItemMemory(value, bytes_within(limit), name)
+    return ItemMemory(value, bytes_within(limit, usable), name)

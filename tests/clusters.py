@@ -26,13 +26,14 @@ def wait_until(is_so, what="it"):
 class Cluster:
     """A scheduler, and workers with one thread each; all of them are killed at the end, with what they have started."""
 
-    def __init__(self, folder, *, workers=2, **environment):
+    def __init__(self, folder, *, workers=2, has_nannies=True, **environment):
         self.folder = str(folder)
         self.environment = {**os.environ, **QUIET, **environment}
         for name in ("LUIGI_CONFIG_PATH", "PYTHONPATH"):  # workers know nothing of the program
             self.environment.pop(name, None)
         port = _free_port()
         self.address = f"tcp://127.0.0.1:{port}"
+        self._of_worker = () if has_nannies else ("--no-nanny",)
         self.workers = []
         self._all = []
         self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", str(port), "--idle-timeout", "120")
@@ -56,7 +57,7 @@ class Cluster:
     def start_worker(self, **environment):
         folder = os.path.join(self.folder, f"scratch-{len(self._all)}")
         of_worker = ("--host", "127.0.0.1", "--nthreads", "1", "--local-directory", folder, "--death-timeout", "30")
-        process = self._start("worker", self.address, *of_worker, **environment)
+        process = self._start("worker", self.address, *of_worker, *self._of_worker, **environment)
         self.workers.append(process)
         return process
 
@@ -79,6 +80,11 @@ class Cluster:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         self.workers = [worker for worker in self.workers if worker is not process]
+
+    @staticmethod
+    def signal(process, number):
+        """To a worker and all that it has started."""
+        os.killpg(process.pid, number)
 
     def processes(self):
         """Numbers of all processes of the cluster, and of what they have started."""

@@ -139,5 +139,8 @@ _FORKING = {"test_faults.py", "test_mutants.py", "test_rollforward.py"}
 
 
 def pytest_collection_modifyitems(items):
-    """What forks for each of thousands of points comes first: a process that has run other tests has grown large."""
-    items.sort(key=lambda item: item.path.name not in _FORKING)
+    """What forks for each of thousands of points comes first: a process that has run other tests has grown large.
+
+    What uses Dask comes last: it leaves idle threads, and no process with threads should fork.
+    """
+    items.sort(key=lambda item: (item.path.name not in _FORKING, "dask" in item.nodeid.lower()))

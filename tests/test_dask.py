@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import closing
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -19,15 +20,17 @@ import pytest
 from clusters import Cluster, wait_until
 from conftest import files_below
 from naps import NOTES
-from perils import Hurried, Perilous, Perils, Unprepared, read
+from perils import Hurried, Perilous, Perils, Stubborn, Together, Unprepared, read
 
 import luisy_dir as luisy
 from luisy_dir import errors
 from luisy_dir.demo import PIPELINE, RAW, set_up
 from luisy_dir.engines import cluster as clusters
+from luisy_dir.engines import memory_of
 from luisy_dir.engines.cluster import DaskExecutor
 from luisy_dir.engines.mapping import map_unordered
 from luisy_dir.manifest import read_manifest
+from luisy_dir.resources import usable_memory
 
 SOON_SECONDS = 60
 IMAGES = 48
@@ -146,6 +149,39 @@ def test_an_item_that_ends_its_process_or_never_ends_costs_itself_alone(cluster,
     wait_until(lambda: not children & cluster.processes())
 
 
+def test_it_is_tried_as_often_as_retries_says(cluster, fill, notes):
+    texts = fill({"005": "kill"}, 12)
+    Stubborn().run()
+    check(Stubborn(), texts, {"005"})
+    found = {entry.key: entry.attempts for entry in Stubborn().output().manifest().entries()}
+    assert found["005"] == 3
+    assert set(found.values()) == {1, 3}
+
+
+def test_among_items_that_are_processed_together_it_is_found_by_halves(cluster, fill, notes):
+    texts = fill({"005": "exit"}, 20)
+    Together().run()
+    check(Together(), texts, {"005"})
+
+
+def test_no_more_items_are_in_hand_than_fit_into_memory(cluster, fill, notes, monkeypatch):
+    monkeypatch.setattr(Perilous, "item_memory", 600, raising=False)
+    monkeypatch.setenv("LUISY_DIR_MEMORY", "1000")
+    fill({f"{number:03d}": "nap 0.05" for number in range(12)})
+    Perilous().run()
+    entries = sorted(Perilous().output().manifest().entries(), key=lambda entry: entry.started)
+    ends = [entry.started + timedelta(seconds=entry.seconds) for entry in entries]
+    assert all(end <= after.started for end, after in zip(ends, entries[1:], strict=False))
+    assert all(entry.peak_memory for entry in entries)
+
+
+def test_a_fraction_of_memory_is_of_the_machine_that_has_the_least(cluster, monkeypatch):
+    with DaskExecutor(None, address=cluster.address) as executor:
+        assert 0.5 < executor.least_memory() / usable_memory() < 2
+        monkeypatch.setattr(executor._client, "run", lambda *_, **__: {"a": 3000, "b": 1000, "c": 2000})
+        assert memory_of(executor) == 1000
+
+
 def test_workers_that_die_before_they_have_an_item_end_the_run(cluster, fill, notes):
     fill({}, 6)
     with pytest.raises(errors.WorkerDiedError, match="3 worker processes in a row have died before they had an item"):
@@ -220,6 +256,26 @@ def test_what_a_lost_worker_had_finished_and_not_handed_over_is_done_again_and_r
     times = Counter(line.split()[0] for line in notes("begun"))
     assert set(times) == set(texts)
     assert max(times.values()) == 2
+
+
+def test_a_worker_that_is_taken_for_lost_and_goes_on_writing_harms_nothing(tmp_path_factory, fill, notes, monkeypatch):
+    """As one that could not be reached for a while: its items were done elsewhere, and it does not know."""
+    monkeypatch.setenv("LUISY_DIR_ENGINE", "dask")
+    texts = fill({}, 60, word="nap 0.05")
+    folder = tmp_path_factory.mktemp("torn")
+    with closing(Cluster(folder, has_nannies=False, DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL="3s")) as cluster:
+        monkeypatch.setenv("LUISY_DIR_DASK_ADDRESS", cluster.address)
+        thread = threading.Thread(target=Perilous().run)
+        thread.start()
+        wait_until(lambda: len({line.split()[1] for line in notes("begun")}) == 2)
+        cluster.signal(cluster.workers[0], signal.SIGSTOP)
+        thread.join()
+        begun = len(notes("begun"))
+        children = {int(line.split()[1]) for line in notes("begun")}
+        cluster.signal(cluster.workers[0], signal.SIGCONT)
+        wait_until(lambda: not children & cluster.processes())
+    assert len(notes("begun")) >= begun
+    check(Perilous(), texts)
 
 
 def given_up(is_time, act, message):
@@ -411,7 +467,10 @@ def test_many_things_make_one_task_of_dask(cluster):
 def test_what_a_worker_needs_to_know_of_the_program_comes_with_the_work(cluster, tmp_path):
     """Where it was started, luigi.cfg, settings of the environment, and the name of the script; by relative paths."""
     (tmp_path / "helper.py").write_text("WORD = 'a module beside the script'\n")
-    (tmp_path / "luigi.cfg").write_text("[luisy_dir]\nworking_dir = here\n[mine]\nword = 50%% of luigi.cfg\n")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "mine.cfg").write_text(
+        "[luisy_dir]\nworking_dir = here\n[mine]\nword = 50%% of luigi.cfg\n"
+    )
     (tmp_path / "script.py").write_text(
         "import luigi\nimport luisy_dir as luisy\n\n"
         "class mine(luigi.Config):\n    word = luigi.Parameter()\n\n"
@@ -425,8 +484,8 @@ def test_what_a_worker_needs_to_know_of_the_program_comes_with_the_work(cluster,
     raw = tmp_path / "here" / "script" / "raw" / "words"
     raw.mkdir(parents=True)
     (raw / "a.txt").write_text("a")
-    environment = {name: value for name, value in os.environ.items() if name != "LUIGI_CONFIG_PATH"}
-    subprocess.run([sys.executable, "script.py"], cwd=tmp_path, env=environment | {"LUISY_DIR_SEED": "7"}, check=True)
+    environment = os.environ | {"LUIGI_CONFIG_PATH": "elsewhere/mine.cfg", "LUISY_DIR_SEED": "7"}
+    subprocess.run([sys.executable, "script.py"], cwd=tmp_path, env=environment, check=True)
     interim = tmp_path / "here" / "script" / "interim"
     assert luisy.formats.read_json(str(interim / "Told" / "a.json")) == [
         "a module beside the script",

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections import Counter
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import closing, suppress
@@ -20,10 +21,11 @@ import pytest
 
 from luisy_dir.engines import ENGINES, mapping, open_engine
 from luisy_dir.engines.child import end_with_parent
+from luisy_dir.engines.loss import Loss, WorkerLost
 from luisy_dir.engines.mapping import map_unordered
 from luisy_dir.engines.processes import ProcessExecutor
 from luisy_dir.engines.serial import SerialExecutor
-from luisy_dir.errors import SettingError
+from luisy_dir.errors import DefinitionError, SettingError
 
 FOREIGN = "loky:get_reusable_executor"
 WORKERS = 2
@@ -657,3 +659,73 @@ def test_a_function_that_returns_no_executor_is_an_error_that_names_it():
 def test_a_foreign_engine_is_told_how_many_workers_there_are():
     with open_engine("concurrent.futures:ThreadPoolExecutor", 3) as executor:
         assert executor._max_workers == 3
+
+
+# -- before and after a chunk -----------------------------------------------------------------------------------------
+
+
+class Noting:
+    """A function that notes what is called, and answers with what was called so far in its process."""
+
+    def __init__(self):
+        self.called = []
+
+    def prepare(self):
+        self.called.append("prepare")
+
+    def finish(self):
+        self.called.append("finish")
+
+    def __call__(self, thing):
+        self.called.append(thing)
+        return list(self.called)
+
+
+def test_each_chunk_is_prepared_for_and_finished_in_its_worker():
+    with open_engine("processes", 1) as executor:
+        last = mapped(executor, Noting(), [1, 2, 3])[-1]
+    assert last.count("prepare") == last.count("finish") + 1
+    assert last[:3] == ["prepare", 1, "finish"]
+
+
+class Suspicious(SerialExecutor):
+    """Loses each chunk of more than one thing, and nobody knows over which of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes = []
+
+    def submit(self, function, /, *args, **kwargs):
+        size = len(args[1])
+        self.sizes.append(size)
+        if size == 1:
+            return super().submit(function, *args, **kwargs)
+        future = Future()
+        future.set_exception(WorkerLost(Loss(0, None)))
+        return future
+
+
+def test_things_over_which_a_worker_has_died_that_had_none_in_hand_are_sent_one_by_one():
+    executor = Suspicious()
+    lost = []
+
+    def on_loss(chunk, loss):
+        lost.append(len(chunk))
+        return [], chunk
+
+    with closing(map_unordered(executor, abs, range(9), workers=1, on_loss=on_loss)) as results:
+        assert sorted(results) == list(range(9))
+    assert lost
+    assert max(lost) > 1
+
+
+def test_a_module_that_a_worker_does_not_have_is_named(monkeypatch):
+    """As on another machine, where nobody has put it."""
+    module = types.ModuleType("only_here")
+    exec("def double(number):\n    return 2 * number\n", module.__dict__)
+    monkeypatch.setitem(sys.modules, "only_here", module)
+    with (
+        open_engine("processes", 1) as executor,
+        pytest.raises(DefinitionError, match="cannot import what the task needs: No module named 'only_here'"),
+    ):
+        mapped(executor, module.double, [1])

@@ -82,6 +82,32 @@ def test_what_is_finished_is_taken_what_was_in_hand_has_failed_and_the_rest_is_l
     assert settled(losses, ["a", "b", "b.1"], Loss(DEAD, -9, 1)) == ({"a": "written", "b": "failed"}, ["b.1"])
 
 
+def test_where_a_journal_tells_nothing_of_the_disk_what_is_finished_is_done_again_but_not_blamed(run, tmp_path):
+    """As of a worker on another machine, which has not yet brought to the disk what it had written."""
+    step = Step((Root("raw", str(tmp_path), read_txt),), partial(begin), Format(read_txt, write_txt, ".txt"))
+    losses = Losses(step, run, Policy(), lambda: {"a", "b"}, trusts_journals=False)
+    journal(run, DEAD, "a", "b")
+    assert settled(losses, ["a", "b"], Loss(DEAD, -9, 1)) == ({}, ["a", "b"])
+    assert settled(losses, ["a", "b.1"], Loss(DEAD, -9, 1)) == ({"b.1": "failed"}, ["a"])
+    losses.close()
+
+
+def test_a_worker_of_another_machine_is_known_by_its_name(run, losses):
+    """Numbers of processes are the same on many machines."""
+    opened = Journal(journal_of(run, f"far-{DEAD}-abcd1234-0"))
+    opened.append(encode_entry(an_entry("a")))
+    opened.close()
+    journal(run, DEAD, "b")
+    assert settled(losses, ["a", "b"], Loss(DEAD, -9, name=f"far-{DEAD}-abcd1234")) == ({"a": "written"}, ["b"])
+
+
+def test_where_nobody_knows_what_several_workers_had_in_hand_a_single_item_is_blamed(losses):
+    assert settled(losses, ["a", "b"], Loss(0, None, deaths=4)) == ({}, ["a", "b"])
+    [([(line, _)], _)], left = losses.settle([encoded("a")], Loss(0, None, deaths=4))
+    assert left == []
+    assert "and 3 others that came after it died without a word" in decode_entry(line).error.message
+
+
 def test_nothing_in_hand_is_nobodys_fault(run, losses):
     journal(run, DEAD, "a")
     assert settled(losses, ["a", "b"], Loss(DEAD, -9)) == ({"a": "written"}, ["b"])

@@ -13,13 +13,17 @@ import pytest
 
 from luisy_dir import errors
 from luisy_dir.engines import open_engine
+from luisy_dir.entry import decode_entry
 from luisy_dir.formats import Format, format_for, read_txt, write_txt
+from luisy_dir.gathering import folder_of
 from luisy_dir.item import scan
+from luisy_dir.job import job_of
+from luisy_dir.journal import FILES
 from luisy_dir.plan import plan_first_build
 from luisy_dir.policy import Policy
 from luisy_dir.resumption import entries_in_staging
 from luisy_dir.runner import run
-from luisy_dir.step import Root, Step
+from luisy_dir.step import Root, Step, StepInWorker
 from luisy_dir.storage import system
 from luisy_dir.transaction import Transaction
 
@@ -211,3 +215,51 @@ class Awkward(Exception):
 
 def fail_awkwardly(data, item):
     raise Awkward("two", "words")
+
+
+class TestWorkersOfOtherMachines:
+    """What they write lies apart from what others write, and is on the disk before they answer."""
+
+    @pytest.fixture
+    def at_work(self, tmp_path, letters):
+        """A step at work in a run's directory, as it is on another machine; and its encoded items."""
+        os.makedirs(tmp_path / "run-1" / FILES)
+        step = StepInWorker(step_for(letters, upper), str(tmp_path / "run-1"), is_apart=True, is_synced=True)
+        yield step, [job_of(item) for item in scan(letters, root="raw")]
+        step.close()
+
+    def test_each_has_a_folder_of_its_own_and_nothing_goes_where_all_outputs_lie(self, tmp_path, at_work):
+        step, items = at_work
+        [(line, _)], _ = step(items[0])
+        entry = decode_entry(line)
+        assert os.listdir(folder_of(str(tmp_path / "run-1" / FILES), entry.worker)) == ["00.txt"]
+        assert os.listdir(tmp_path / "run-1" / FILES) == []
+
+    def test_all_outputs_of_a_chunk_are_brought_to_the_disk_once(self, at_work, monkeypatch):
+        step, items = at_work
+        synced = []
+        monkeypatch.setattr(
+            system, "fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        )
+        for item in items:
+            step(item)
+        assert synced == []
+        step.finish()
+        assert sorted(map(os.path.basename, synced)) == [f"{number:02d}.txt" for number in range(20)]
+        step.finish()
+        assert len(synced) == 20
+
+    def test_a_disk_that_does_not_take_them_ends_the_run_and_nothing_of_it_is_used(
+        self, tmp_path, at_work, monkeypatch
+    ):
+        step, items = at_work
+        step(items[0])
+
+        def fail(descriptor):
+            raise OSError(errno.EIO, "the disk is broken")
+
+        monkeypatch.setattr(system, "fsync", fail)
+        with pytest.raises(errors.StorageError, match="could not be brought to the disk"):
+            step.finish()
+        assert not os.path.exists(tmp_path / "run-1")
+        assert step(items[1])[0][0][0] is None

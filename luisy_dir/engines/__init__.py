@@ -10,7 +10,7 @@ from luisy_dir.engines.event_loop import AsyncExecutor
 from luisy_dir.engines.processes import ProcessExecutor
 from luisy_dir.engines.serial import SerialExecutor
 from luisy_dir.errors import SettingError
-from luisy_dir.resources import usable_cpus
+from luisy_dir.resources import usable_cpus, usable_memory
 
 ENGINES = ("serial", "threads", "processes", "async", "dask")
 
@@ -66,6 +66,11 @@ def open_engine(name: str, workers: int | None, *, timeout: float | None = None,
 def width_of(executor: Executor, workers: int) -> int:
     """How many things an executor works on at the same time: so many, unless it knows better."""
     return executor.workers if isinstance(executor, DaskExecutor) else workers
+
+
+def memory_of(executor: Executor) -> int:
+    """Bytes of memory that can be used where an executor's workers are: on the machine that has the least."""
+    return executor.least_memory() if isinstance(executor, DaskExecutor) and executor.is_remote else usable_memory()
 
 
 def start_workers(executor: Executor) -> None:

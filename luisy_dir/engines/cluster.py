@@ -19,6 +19,7 @@ from luisy_dir.engines.home import Home, versions
 from luisy_dir.engines.loss import ClusterLostError, Loss, NoWorkerError, WorkerLost
 from luisy_dir.engines.packing import unpack_error
 from luisy_dir.errors import MissingExtraError, SettingError
+from luisy_dir.resources import usable_memory
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -98,6 +99,11 @@ class DaskExecutor(Executor):
         """Names of the machines whose workers do not see a folder."""
         seen = self._client.run(sees, folder, on_error="ignore")
         return sorted({host for host, is_there in seen.values() if not is_there})
+
+    def least_memory(self) -> int:
+        """Bytes of memory that can be used on the machine of the cluster that has the least."""
+        found = self._client.run(usable_memory, on_error="ignore")
+        return min(found.values(), default=usable_memory())
 
     def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Have a worker's child call ``function``; all that crosses to it is pickled.
@@ -259,7 +265,7 @@ class DaskExecutor(Executor):
         for worker, answer in answers.items():
             if isinstance(answer, SettingError):
                 raise answer
-            if isinstance(answer, Exception):
+            if isinstance(answer, Exception) and not isinstance(answer, OSError):  # it has not gone just now
                 raise SettingError(
                     f"The Dask worker {worker} cannot work for this program: {type(answer).__name__}: {answer}. "
                     f"Install luisy_dir {versions()['luisy_dir']} there and start the worker again."

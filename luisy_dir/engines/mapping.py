@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Generator, Iterable
@@ -273,7 +274,13 @@ def _unpickled(blob: bytes) -> Callable[[Any], Any]:
 
 @lru_cache(maxsize=4)
 def _unpickled_once(blob: bytes) -> Callable[[Any], Any]:
-    function: Callable[[Any], Any] = pickle.loads(blob)
+    try:
+        function: Callable[[Any], Any] = pickle.loads(blob)
+    except ImportError as error:
+        raise DefinitionError(
+            f"A worker on {socket.gethostname()!r} cannot import what the task needs: {error}. Have that module there "
+            "too: installed, or in a folder that this program has in its sys.path and all machines at the same place."
+        ) from error
     return function
 
 

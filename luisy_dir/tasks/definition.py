@@ -14,7 +14,7 @@ import xxhash
 from luisy_dir import settings
 from luisy_dir.checking import Checks, ChecksLike, InputChecksLike, by_directory, checks_of, input_checks_of
 from luisy_dir.code import Code, Sent, code_of
-from luisy_dir.engines import ENGINES, open_engine
+from luisy_dir.engines import ENGINES, memory_of, open_engine
 from luisy_dir.engines.event_loop import is_async
 from luisy_dir.errors import DefinitionError
 from luisy_dir.fingerprint import fingerprint_of, is_opaque
@@ -27,6 +27,7 @@ from luisy_dir.journal import Origin
 from luisy_dir.keys import INNER, check_join
 from luisy_dir.policy import ErrorsLike, Policy
 from luisy_dir.record import Record
+from luisy_dir.resources import usable_memory
 from luisy_dir.roots import seen_from
 from luisy_dir.staleness import Ingredients, told_units, versions_of
 from luisy_dir.step import Step
@@ -205,9 +206,10 @@ class DefinedTask(LayerTask):
             retry_on=option(self, "retry_on"),
         )
 
-    def _memory(self) -> ItemMemory | None:
+    def _memory(self, executor: Executor | None = None) -> ItemMemory | None:
         """How much memory items take, and how much there is; None where the task does not say."""
-        return item_memory_of(self, settings.resolve("memory", self))
+        usable = usable_memory if executor is None else partial(memory_of, executor)
+        return item_memory_of(self, settings.resolve("memory", self), usable)
 
     def _open_engine(self, engine: str, workers: int) -> Executor:
         address = settings.resolve("dask_address", self)

@@ -565,7 +565,7 @@ class DirectoryTask(MixinNaiveBulkComplete, DefinedTask):
                     progress.advance(entry)
                     space.advance(entry)
 
-                memory, workers = self._memory(), facts.workers
+                memory, workers = self._memory(executor), facts.workers
                 run(plan, step, transaction, executor, policy, workers=workers, memory=memory, on_entry=on_entry)
             self._check_not_all_skipped(plan, progress, inputs)
             for entry in plan.touched():
