@@ -71,6 +71,7 @@ FLOORS = {
     "terminal": 4,
     "piping": 4,
     "pipeline": 5,
+    "compat": 6,
     "generations": 6,
     "publication": 6,
     "settings": 7,
@@ -203,7 +204,8 @@ def test_the_operating_system_is_always_reached_through_the_one_door():
 
 def test_there_is_no_drawer():
     drawers = {"utils", "util", "base", "core", "common", "helpers", "misc"}
-    assert {part.rpartition(".")[2] for part in SOURCES} & drawers == set()
+    named_by_us = {part for part in SOURCES if not part.startswith("compat.")}
+    assert {part.rpartition(".")[2] for part in named_by_us} & drawers == set()
 
 
 @pytest.mark.parametrize("module", sorted(SOURCES))

@@ -1,0 +1,1 @@
+"""Faces of other systems: their module and function names, on our core."""
