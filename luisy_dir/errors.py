@@ -22,6 +22,7 @@
     │   └── ManifestError              the manifest cannot be read
     │       └── DamagedManifestError       a part of it is missing, or does not equal its own digests
     ├── StorageError               the disk did not do what it was asked for
+    ├── MemoryShortError           a process needs more memory than there is
     └── RunError                   items or workers failed
         ├── ItemsFailedError           more items failed than ``max_errors`` allows
         ├── CheckError                 a check of a task says that the data of an item is not as it should be
@@ -122,6 +123,10 @@ class DamagedManifestError(ManifestError):
 
 class StorageError(LuisyDirError, OSError):
     """The disk did not do what it was asked for."""
+
+
+class MemoryShortError(LuisyDirError, OSError):
+    """A process needs more memory than there is."""
 
 
 class RunError(LuisyDirError):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
+import msgspec
 
 from luisy_dir import report
 from luisy_dir.attempts import map_attempts
@@ -21,19 +22,20 @@ from luisy_dir.engines import has_one_in_hand, open_engine, width_of
 from luisy_dir.engines.loss import NoWorkerError
 from luisy_dir.engines.mapping import give_up_soon
 from luisy_dir.engines.packing import unpack_error
-from luisy_dir.entry import Entry
-from luisy_dir.errors import DefinitionError, KeyCollisionError, OutputError, WorkerDiedError
+from luisy_dir.entry import Entry, OutputFile
+from luisy_dir.errors import DefinitionError, InputError, KeyCollisionError, OutputError, WorkerDiedError
 from luisy_dir.failures import failure_of
 from luisy_dir.item import printable
 from luisy_dir.item_memory import ItemMemory, ItemMemoryLike, bytes_within, item_memory_in, limit_in
 from luisy_dir.piping import (
     Errand,
+    PathItem,
     Pipe,
     PipeInWorker,
     Tried,
     encode_errand,
     ends_the_run,
-    has_scheme,
+    is_path,
     item_of,
     ops_of,
     remove_abandoned,
@@ -200,7 +202,7 @@ class Pipeline:
             run = _Run(policy, list({text_of(path): path for path in inpaths}.values()), entries)
             run.find_outpaths(self._path_func(path_func))
             pipe = Pipe(self.load, ops_of(self.ops), self.write, skip, self.atomic, seed)
-            opened = _opened(engine, workers, policy, dask_address)
+            opened = _opened(engine, workers, policy, address=dask_address)
             run.go(PipeInWorker(pipe, policy, seed), opened, workers or usable_cpus(), bounded, progress)
         finally:
             self._entries = [entries[number] for number in sorted(entries)]
@@ -234,14 +236,95 @@ class Pipeline:
         return report.frame(self._entries)
 
 
+@dataclass(frozen=True)
+class Done:
+    """What has become of one input.
+
+    Parameters
+    ----------
+    number
+        Of the input, in the order in which they were given.
+    entry
+        What the report says of it.
+    value
+        What the function has put into ``item.value``; None where the input has failed or was rejected.
+    """
+
+    number: int
+    entry: Entry
+    value: Any = None
+
+
+def process_each(  # noqa: PLR0913 - each has a default
+    function: Callable[[PathItem], list[OutputFile]],
+    inputs: Sequence[Any],
+    on_done: Callable[[Done], object],
+    *,
+    policy: Policy,
+    engine: str | Executor = "threads",
+    workers: int = 1,
+    imports_main: bool = True,
+    name: str = "Pipeline",
+    progress: str = "auto",
+) -> None:
+    """Call a function for each of some inputs, which may be paths, lists of paths, or anything that can be pickled.
+
+    Parameters
+    ----------
+    function
+        Gets a :class:`~luisy_dir.piping.PathItem`; returns what it has written. What it puts into ``item.value`` comes
+        back as it is; what cannot be pickled makes that input fail, on every engine.
+    inputs
+        One that is given twice is done twice.
+    on_done
+        Called with each :class:`Done`, in this thread, as they come.
+    policy
+        What an error means.
+    engine, workers, progress
+        As for :meth:`Pipeline.run`.
+    imports_main
+        Worker processes import the script that was started; False where it may have no guard.
+    name
+        Of the run, for those who watch it.
+
+    Raises
+    ------
+    ItemsFailedError
+        More inputs failed than the policy allows.
+    WorkerDiedError
+        Workers die before they have an input in hand.
+
+    Examples
+    --------
+    >>> def length(item):
+    ...     item.value = len(item.inpath)
+    ...     return []
+    >>> lengths = {}
+    >>> process_each(length, ["a", "bcd"], lambda done: lengths.update({done.number: done.value}), policy=Policy())
+    >>> lengths
+    {0: 1, 1: 3}
+    """
+    run = _Run(policy, list(inputs), {}, on_done)
+    run.find_outpaths(lambda _: None)
+    opened = _opened(engine, workers, policy, imports_main=imports_main)
+    run.go(PipeInWorker(function, policy), opened, workers, None, progress, name=name)
+
+
 class _Run:
     """One run of a pipeline: what is done with which inputs, and what has become of them."""
 
-    def __init__(self, policy: Policy, inpaths: list[Any], entries: dict[int, Entry]) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        inpaths: list[Any],
+        entries: dict[int, Entry],
+        on_done: Callable[[Done], object] = lambda _: None,
+    ) -> None:
         self._policy = policy
         self._inpaths = inpaths
         self._entries = entries  # by the input's number; whoever gave it reads it also after an error
         self._outpaths: dict[int, Any] = {}
+        self._on_done = on_done
 
     def find_outpaths(self, path_func: PathFunction) -> None:
         """Ask where each output goes; raise where two go to one place."""
@@ -278,12 +361,14 @@ class _Run:
         workers: int,
         memory: ItemMemory | None,
         show: str,
+        *,
+        name: str = "Pipeline",
     ) -> None:
         """Do what there is to do."""
         budget = Budget(self._policy.allowed(len(self._inpaths)), len(self._inpaths), lambda entry: entry.key)
         for entry in self._entries.values():
             budget.spend(entry, None)
-        progress = Progress("Pipeline", len(self._inpaths))
+        progress = Progress(name, len(self._inpaths))
         folders = {os.path.dirname(place) for path in self._outpaths.values() if (place := _place(path)) is not None}
         remove_abandoned(iter(sorted(folders)))
         with opened as executor, Terminal(progress, show=show), progress:
@@ -308,8 +393,10 @@ class _Run:
                     raise _worker_died(error, budget) from error
 
     def _take(self, tried: Tried, budget: Budget, progress: Progress) -> None:
-        self._entries[tried.number] = tried.entry
-        progress.advance(tried.entry)
+        done = _unpacked(tried)
+        self._entries[tried.number] = done.entry
+        self._on_done(done)
+        progress.advance(done.entry)
         error = None if tried.packed is None else unpack_error(tried.packed)
         if error is not None and ends_the_run(error, self._policy):
             logger.error("%s: %s", printable(tried.entry.key), printable(_told(tried.entry)))
@@ -317,32 +404,45 @@ class _Run:
             if error.__traceback__ is None and tried.entry.error is not None and tried.entry.error.traceback:
                 error.add_note(f"In the worker:\n{tried.entry.error.traceback}")
             raise error
-        budget.spend(tried.entry, error)
+        budget.spend(done.entry, error)
 
     def _errands(self) -> Iterator[bytes]:
         for number, outpath in self._outpaths.items():
             paths = (self._inpaths[number], outpath)
-            try:
-                pickled = pickle.dumps(paths)
-            except Exception:  # noqa: BLE001 - pickle raises whatever comes to its mind
-                pickled = cloudpickle.dumps(paths)
-            yield encode_errand(Errand(number, pickled))
+            yield encode_errand(Errand(number, _pickled(paths)))
+
+
+def _pickled(paths: tuple[Any, Any]) -> bytes:
+    """Pickled the fast way where another process can unpickle that: what the script defines it may not know."""
+    try:
+        pickled = pickle.dumps(paths)
+    except Exception:  # noqa: BLE001 - pickle raises whatever comes to its mind
+        pickled = b"__main__"
+    return cloudpickle.dumps(paths) if b"__main__" in pickled else pickled
+
+
+def _unpacked(tried: Tried) -> Done:
+    """What came back from a worker; a value that breaks on its way is its own input's failure."""
+    try:
+        return Done(tried.number, tried.entry, None if tried.value is None else pickle.loads(tried.value))
+    except Exception as error:  # noqa: BLE001 - what was pickled there cannot always be unpickled here
+        broken = InputError(f"What was returned cannot be read here: {type(error).__name__}: {error}.")
+        entry = msgspec.structs.replace(tried.entry, status="failed", error=failure_of(broken))
+        return Done(tried.number, entry)
 
 
 def _opened(
-    engine: str | Executor, workers: int | None, policy: Policy, address: str
+    engine: str | Executor, workers: int | None, policy: Policy, *, address: str = "", imports_main: bool = True
 ) -> AbstractContextManager[Executor]:
     if isinstance(engine, Executor):
         return nullcontext(engine)
     most = workers if address else workers or usable_cpus()
-    return open_engine(engine, most, timeout=policy.timeout, address=address)
+    return open_engine(engine, most, timeout=policy.timeout, address=address, imports_main=imports_main)
 
 
 def _place(path: Any) -> str | None:
     """A path that is the same for all names of a place, as far as the name tells; None of what is no path."""
-    if has_scheme(path) or not isinstance(path, (str, bytes, os.PathLike)):
-        return None
-    return os.path.abspath(os.fsdecode(path))
+    return os.path.abspath(os.fsdecode(path)) if is_path(path) else None
 
 
 def _failed(inpath: Any, error: Exception) -> Entry:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import cloudpickle
 import msgspec
 
 from luisy_dir.engines.event_loop import Cancelled, NoEventLoopError, resolved
@@ -45,14 +46,20 @@ class PathItem(Item):
         Where the output goes; None where nothing is written.
     seed
         From which, with the path, ``rng`` is made.
+
+    Attributes
+    ----------
+    value
+        What a pipe puts here comes back to whoever has sent the item, as it is.
     """
 
-    __slots__ = ("inpath", "outpath")
+    __slots__ = ("inpath", "outpath", "value")
 
     def __init__(self, inpath: Any, outpath: Any = None, seed: int = 0) -> None:
         super().__init__(text_of(inpath), (), {}, seed)
         self.inpath = inpath
         self.outpath = outpath
+        self.value: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return PathItem, (self.inpath, self.outpath, self.seed)
@@ -72,6 +79,17 @@ def text_of(path: Any) -> str:
     """A path or a URL as a text that UTF-8 can carry."""
     text = os.fsdecode(path) if isinstance(path, (str, bytes, os.PathLike)) else str(path)
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def is_path(path: object) -> bool:
+    """Whether this is a path of this machine.
+
+    Examples
+    --------
+    >>> is_path("data/a.png"), is_path("https://example.org/a.png"), is_path(3)
+    (True, False, False)
+    """
+    return isinstance(path, (str, bytes, os.PathLike)) and not has_scheme(path)
 
 
 def has_scheme(path: object) -> bool:
@@ -117,11 +135,12 @@ def item_of(encoded: bytes, seed: int = 0) -> PathItem:
 
 
 class Tried(NamedTuple):
-    """What has become of one input: its number, its entry, and the packed exception if there was one."""
+    """What has become of one input: its number, its entry, the packed exception if there was one, a pickled value."""
 
     number: int
     entry: Entry
     packed: bytes | None = None
+    value: bytes | None = None
 
 
 Answer = tuple[list[Tried], list[tuple[float, bytes]]]
@@ -191,16 +210,10 @@ class Pipe:
             return [OutputFile(item.key if item.outpath is None else text_of(item.outpath), -1, 0, "")]
         path = os.path.abspath(os.fsdecode(item.outpath))
         system.makedirs(os.path.dirname(path))
-        if not self.is_atomic:
-            self._call(write, data, item.outpath, item=item)
+        if self.is_atomic:
+            write_whole(item.outpath, lambda hidden: self._call(write, data, hidden, item=item), name_of(write))
         else:
-            hidden = type_of(item.outpath)(_hidden(path))
-            try:
-                self._call(write, data, hidden, item=item)
-                _put(os.fspath(hidden), path, name_of(write))
-            finally:
-                with contextlib.suppress(FileNotFoundError):
-                    system.unlink(os.fspath(hidden))
+            self._call(write, data, item.outpath, item=item)
         state = system.stat(path)
         return [OutputFile(text_of(item.outpath), state.st_size, state.st_mtime_ns, "")]
 
@@ -212,6 +225,33 @@ class NotDone(Exception):  # noqa: N818 - carries a verdict from where it is kno
 def type_of(path: Any) -> Callable[[str], Any]:
     """What makes a path of the same type of a text."""
     return str if isinstance(path, (str, bytes)) else type(path)
+
+
+def write_whole(outpath: Any, write: Callable[[Any], object], writer: str) -> None:
+    """Have a hidden file beside the output written, which is renamed when that is done.
+
+    Parameters
+    ----------
+    outpath
+        Where the output goes.
+    write
+        Gets the path of the hidden file, of the type of ``outpath``.
+    writer
+        Its name, for messages.
+
+    Raises
+    ------
+    OutputError
+        It wrote nothing there, or a directory lies where the output goes.
+    """
+    path = os.path.abspath(os.fsdecode(outpath))
+    hidden = type_of(outpath)(_hidden(path))
+    try:
+        write(hidden)
+        _put(os.fspath(hidden), path, writer)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            system.unlink(os.fspath(hidden))
 
 
 def _hidden(path: str) -> str:
@@ -302,12 +342,14 @@ class PipeInWorker:
         if self._peak is not None:
             self._peak.begin()
         outputs: list[OutputFile] = []
+        value: bytes | None = None
         raised: BaseException | None = None
         status: Status = "written"
         failure: Failure | None = None
         try:
             outputs = self.pipe(item)
             meta = clean_meta(item.meta)
+            value = _pickled(item.value)
         except NotDone as verdict:
             status, failure = "skipped", rejection(str(verdict))
         except Reject as verdict:
@@ -325,7 +367,7 @@ class PipeInWorker:
             return [], [(self.policy.delay(attempts), encode_errand(again))]
         entry = Entry(
             key=item.key,
-            sources=(_source(item.inpath),),
+            sources=_sources(item.inpath),
             status=status,
             outputs=tuple(outputs),
             meta=meta,
@@ -337,7 +379,7 @@ class PipeInWorker:
             seed=item.used_seed,
             peak_memory=None if self._peak is None else self._peak.so_far(),
         )
-        return [Tried(errand.number, entry, None if raised is None else pack_error(raised))], []
+        return [Tried(errand.number, entry, None if raised is None else pack_error(raised), value)], []
 
     def settle(self, chunk: list[bytes], loss: Loss) -> tuple[list[Answer], list[bytes]]:
         """What has become of the input that a dead worker had in hand; the others of its chunk are done again.
@@ -363,7 +405,7 @@ class PipeInWorker:
         inpath, _ = pickle.loads(errand.paths)
         worker = f"{socket.gethostname()}-{loss.pid}"
         entry = Entry(
-            text_of(inpath), (_source(inpath),), "failed", (), {}, failure_of_loss(loss), attempts, round(seconds, 6),
+            text_of(inpath), _sources(inpath), "failed", (), {}, failure_of_loss(loss), attempts, round(seconds, 6),
             started, worker, None,
         )  # fmt: skip
         return [Tried(errand.number, entry)], []
@@ -375,14 +417,41 @@ def _what_was_noted(item: Item) -> dict[str, Any]:
     return {}
 
 
+def _pickled(value: object) -> bytes | None:
+    if value is None:
+        return None
+    try:
+        pickled: bytes = cloudpickle.dumps(value)
+    except Exception as error:
+        raise InputError(
+            f"What was returned cannot be sent back: {type(error).__name__}: {error}. Return numbers, texts, arrays, "
+            "and lists and dictionaries of them."
+        ) from error
+    return pickled
+
+
+def _sources(inpath: Any) -> tuple[Source, ...]:
+    """The input as the report shows it: one file, or those of a group."""
+    if isinstance(inpath, (list, tuple)):
+        return tuple(source for path in inpath for source in _sources(path))
+    return (_source(inpath),)
+
+
 def _source(inpath: Any) -> Source:
-    """The input as the report shows it."""
-    size, mtime_ns = -1, 0
-    if isinstance(inpath, (str, bytes, os.PathLike)) and not has_scheme(inpath):
+    return Source("", text_of(inpath), *_size_and_time(inpath))
+
+
+def output_of(outpath: Any) -> OutputFile:
+    """An output as the report shows it; its size is -1 where it is not there, or is no path."""
+    return OutputFile(text_of(outpath), *_size_and_time(outpath), "")
+
+
+def _size_and_time(path: Any) -> tuple[int, int]:
+    if is_path(path):
         with contextlib.suppress(OSError, ValueError):
-            state = system.stat(os.fsdecode(inpath))
-            size, mtime_ns = state.st_size, state.st_mtime_ns
-    return Source("", text_of(inpath), size, mtime_ns)
+            state = system.stat(os.fsdecode(path))
+            return state.st_size, state.st_mtime_ns
+    return -1, 0
 
 
 def ends_the_run(error: BaseException, policy: Policy) -> bool:

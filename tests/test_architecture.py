@@ -70,6 +70,8 @@ FLOORS = {
     "runner": 6,
     "terminal": 4,
     "piping": 4,
+    "claims": 5,
+    "contents": 5,
     "pipeline": 5,
     "compat": 6,
     "generations": 6,
@@ -200,6 +202,53 @@ def test_the_operating_system_is_always_reached_through_the_one_door():
     """By ``system.rename(...)``, never by name: so a test can replace the one module."""
     for module, source in SOURCES.items():
         assert "from luisy_dir.storage.system import" not in source, module
+
+
+# What a face of another system may not do itself, because the core does it.
+_WORKS_ON_FILES = {
+    "concurrent", "fcntl", "fileinput", "glob", "io", "joblib", "loky", "mmap", "multiprocessing", "pebble", "queue",
+    "shutil", "signal", "socket", "subprocess", "tempfile", "threading",
+}  # fmt: skip
+_NAMES_OF_OS = {"PathLike", "fsdecode", "fsencode", "fspath", "getcwd", "path"}  # which name files, and touch none
+_NAMES_OF_PATHS = {"abspath", "basename", "dirname", "join", "normpath", "relpath", "sep", "split", "splitext"}
+_CALLS_OF_PATH = re.compile(r"\b(?:exists|is_file|mkdir|open|read|rename|replace|rmdir|stat|touch|unlink|write)_?\w*$")
+FACES = sorted(module for module in SOURCES if module.startswith("compat"))
+
+
+def works_on_files(source):
+    """What a face does that is the core's business, in words."""
+    for name, _ in imports(source):
+        top = name.partition(".")[0]
+        if top in _WORKS_ON_FILES or name.startswith("luisy_dir.storage"):
+            yield f"imports {name}"
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module in {"os", "os.path"}:
+            yield "imports names of os, rather than os itself"
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "open":
+            yield "calls open"
+        elif isinstance(node, ast.Attribute):
+            of, name = ast.unparse(node.value), node.attr
+            allowed = {"os": _NAMES_OF_OS, "os.path": _NAMES_OF_PATHS}.get(of, {name})
+            if name not in allowed or (of.startswith("Path(") and _CALLS_OF_PATH.match(name)):
+                yield f"uses {of}.{name}"
+
+
+@pytest.mark.parametrize("module", FACES)
+def test_a_face_leaves_files_and_processes_to_the_core(module):
+    assert list(works_on_files(SOURCES[module])) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import shutil", "import os.path as p, tempfile", "from multiprocessing import Pool", "import joblib",
+        "def f():\n    from concurrent.futures import ThreadPoolExecutor", "open('x')", "import os\nos.open('x', 0)",
+        "import os\nos.path.exists('x')", "from os import replace", "from os.path import exists",
+        "from luisy_dir.storage import system", "from pathlib import Path\nPath('x').write_text('')",
+    ],
+)  # fmt: skip
+def test_a_face_that_works_on_files_is_found(line):
+    assert list(works_on_files(line))
 
 
 def test_there_is_no_drawer():

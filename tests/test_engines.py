@@ -581,6 +581,32 @@ def script(tmp_path):
     running.clean_up()
 
 
+UNGUARDED = """
+from luisy_dir.engines import open_engine
+from luisy_dir.engines.mapping import map_unordered
+
+print("runs")
+
+def double(number):
+    return 2 * number
+
+with open_engine("processes", 2, imports_main={imports_main}) as executor:
+    print(sorted(map_unordered(executor, double, [1, 2, 3], workers=2)))
+"""
+
+
+@pytest.mark.parametrize(("imports_main", "lines"), [(False, ["runs", "[2, 4, 6]"]), (True, ["runs"])])
+def test_a_script_needs_no_guard_where_workers_do_not_import_it(tmp_path, imports_main, lines):
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED.format(imports_main=imports_main))
+
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+
+    assert list(dict.fromkeys(done.stdout.splitlines())) == lines
+    assert (done.returncode == 0) is not imports_main
+    assert ("if __name__ == '__main__':" in done.stderr) is imports_main
+
+
 def test_workers_end_when_their_parent_is_killed(script):
     """Whatever they have in hand. A worker that lives on would write into the next run's staging."""
     script.process.kill()

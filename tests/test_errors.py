@@ -79,7 +79,12 @@ def test_a_verdict_on_an_item_is_not_caught_with_the_errors():
 
 @pytest.mark.parametrize(
     ("kind", "builtin"),
-    [(errors.DefinitionError, TypeError), (errors.SettingError, ValueError), (errors.StorageError, OSError)],
+    [
+        (errors.DefinitionError, TypeError),
+        (errors.SettingError, ValueError),
+        (errors.StorageError, OSError),
+        (errors.MemoryShortError, OSError),
+    ],
 )
 def test_an_error_is_also_what_the_language_calls_it(kind, builtin):
     assert issubclass(kind, builtin)

@@ -17,7 +17,8 @@ import pytest
 
 import luisy_dir as luisy
 from luisy_dir import errors
-from luisy_dir.pipeline import Pipeline, existing
+from luisy_dir.pipeline import Pipeline, existing, process_each
+from luisy_dir.policy import Policy
 
 ENGINES = ["serial", "threads", "processes", "async"]
 
@@ -462,6 +463,59 @@ def test_luigi_is_not_needed():
     assert (
         subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True).stdout == "False\n"
     )
+
+
+class Local:
+    """Nothing that a worker could know by its name, once it says that the script defines it."""
+
+
+def send_back(item):
+    if item.inpath == "rejected":
+        raise luisy.Reject("not wanted")
+    item.value = threading.Lock() if item.inpath == "lock" else (item.inpath, np.float64(2))
+    return []
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+class TestProcessEach:
+    """What is built on pipelines: any inputs, and a value for each."""
+
+    @staticmethod
+    def values(inputs, engine):
+        done = {}
+        process_each(
+            send_back,
+            inputs,
+            lambda one: done.update({one.number: one}),
+            policy=Policy(max_errors=1.0),
+            engine=engine,
+            workers=2,
+            imports_main=False,
+        )
+        return [done[number].value for number in range(len(inputs))], [
+            done[number].entry.status for number in range(len(inputs))
+        ]
+
+    def test_values_come_back_as_they_are_and_inputs_may_be_groups_or_repeated(self, engine):
+        values, statuses = self.values(["a", ["b", "c"], "a"], engine)
+
+        assert values == [("a", 2.0), (["b", "c"], 2.0), ("a", 2.0)]
+        assert {type(number) for _, number in values} == {np.float64}
+        assert statuses == ["written"] * 3
+
+    def test_a_value_that_cannot_be_pickled_is_the_failure_of_its_input(self, engine):
+        values, statuses = self.values(["a", "lock", "rejected", "b"], engine)
+
+        assert values == [("a", 2.0), None, None, ("b", 2.0)]
+        assert statuses == ["written", "failed", "rejected", "written"]
+
+    def test_an_input_may_be_of_a_class_of_the_script(self, engine, monkeypatch):
+        monkeypatch.setattr(Local, "__module__", "__main__")
+        monkeypatch.setattr(sys.modules["__main__"], "Local", Local, raising=False)
+
+        ((value, _),), _ = self.values([Local()], engine)
+
+        assert isinstance(value, Local)
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""Faces of other systems: their module and function names, on our core."""
+"""The compat packages: other systems' names, each a thin face on the core, so that their programs run as they are."""

@@ -15,7 +15,9 @@ from luisy_dir.resources import usable_cpus, usable_memory
 ENGINES = ("serial", "threads", "processes", "async", "dask")
 
 
-def open_engine(name: str, workers: int | None, *, timeout: float | None = None, address: str = "") -> Executor:
+def open_engine(
+    name: str, workers: int | None, *, timeout: float | None = None, address: str = "", imports_main: bool = True
+) -> Executor:
     """Executor for the configuration word ``name``.
 
     Parameters
@@ -30,6 +32,9 @@ def open_engine(name: str, workers: int | None, *, timeout: float | None = None,
         Seconds that an item may take before its worker is killed; None for as long as it takes.
     address
         Of a Dask scheduler that is there; empty where ``dask`` shall be a cluster of this machine's own.
+    imports_main
+        Worker processes import the script that was started, as those of multiprocessing do; False where it may have no
+        guard, and what crosses to them is pickled by value.
 
     Raises
     ------
@@ -48,7 +53,7 @@ def open_engine(name: str, workers: int | None, *, timeout: float | None = None,
         return DaskExecutor(workers, address=address, timeout=timeout)
     workers = workers or usable_cpus()
     if name == "processes":
-        return ProcessExecutor(workers, timeout=timeout)
+        return ProcessExecutor(workers, timeout=timeout, imports_main=imports_main)
     if timeout is not None:
         raise SettingError(
             f"timeout is {timeout:g}, but the engine {name!r} cannot end an item that takes too long, because its "

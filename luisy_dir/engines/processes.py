@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
+from functools import partial
 from multiprocessing.util import Finalize
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -44,6 +45,9 @@ class ProcessExecutor(Executor):
         Number of processes.
     timeout
         Seconds that a worker may have one thing of a chunk in hand, before it is killed; None for as long as it takes.
+    imports_main
+        Workers import the script that was started. False where it may have no guard: what it defines then has to be
+        pickled by value, as cloudpickle does.
 
     Examples
     --------
@@ -52,11 +56,12 @@ class ProcessExecutor(Executor):
     32
     """
 
-    def __init__(self, workers: int, *, timeout: float | None = None) -> None:
+    def __init__(self, workers: int, *, timeout: float | None = None, imports_main: bool = True) -> None:
         if workers < 1:
             raise ValueError(f"an executor needs at least one worker, got {workers}")
         self._tasks = _Tasks()
-        self._keepers = [_Keeper(self._tasks, timeout) for _ in range(workers)]
+        hire = partial(Worker, timeout, imports_main=imports_main)
+        self._keepers = [_Keeper(self._tasks, hire) for _ in range(workers)]
         self._starting = threading.Lock()
         # When the program ends, multiprocessing waits for its processes: for ever, if nobody has shut this down.
         Finalize(self, self._tasks.close, exitpriority=10)
@@ -159,10 +164,10 @@ class _Tasks:
 class _Keeper(threading.Thread):
     """Keeps one worker at its tasks, and starts another one when it has died."""
 
-    def __init__(self, tasks: _Tasks, timeout: float | None) -> None:
+    def __init__(self, tasks: _Tasks, hire: Callable[[], Worker]) -> None:
         super().__init__(name="luisy_dir-keeper", daemon=True)
         self._tasks = tasks
-        self._timeout = timeout
+        self._hire = hire
         self._worker: Worker | None = None
         self._in_vain = 0
 
@@ -185,7 +190,7 @@ class _Keeper(threading.Thread):
             self._worker.dismiss()
             self._worker = None
         if self._worker is None:
-            self._worker = Worker(self._timeout)
+            self._worker = self._hire()
             if self._tasks.error is not None:  # meanwhile all of them were killed
                 self._worker.kill()
         return self._worker

@@ -8,8 +8,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from multiprocessing import spawn
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from luisy_dir.engines.child import END, TRACE_SIGNAL, work
 from luisy_dir.engines.loss import Loss, WorkerLost
@@ -30,6 +32,8 @@ class Worker:
     ----------
     timeout
         Seconds that it may have one thing in hand; None for as long as it takes.
+    imports_main
+        It imports the script that was started, as every spawned process does.
 
     Raises
     ------
@@ -37,7 +41,7 @@ class Worker:
         No process can be started.
     """
 
-    def __init__(self, timeout: float | None = None) -> None:
+    def __init__(self, timeout: float | None = None, *, imports_main: bool = True) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
         self._timeout = timeout
         with contextlib.ExitStack() as undo:
@@ -47,7 +51,8 @@ class Worker:
             undo.callback(self._connection.close)
             with theirs:
                 self._process: BaseProcess = context.Process(target=work, args=(theirs, self._slate))
-                self._process.start()
+                with contextlib.nullcontext() if imports_main else _without_main(self._process.name):
+                    self._process.start()
             undo.pop_all()
         self.pid = self._process.pid or 0
         self._closing = threading.Lock()
@@ -154,6 +159,31 @@ class Worker:
             self._slate.close()
             with contextlib.suppress(ValueError):  # somebody else has waited for it, as far as can be seen it is there
                 self._process.close()
+
+
+_preparing = threading.Lock()
+
+
+@contextlib.contextmanager
+def _without_main(ours: str) -> Iterator[None]:
+    """In this block, the process of that name is told nothing of the script that was started.
+
+    multiprocessing has no switch for that. Processes of other names are told what they always are.
+    """
+    with _preparing:
+        tell = spawn.get_preparation_data
+
+        def tell_less(name: str) -> dict[str, Any]:
+            facts: dict[str, Any] = tell(name)
+            if name == ours:
+                return {key: fact for key, fact in facts.items() if not key.startswith("init_main_from")}
+            return facts
+
+        spawn.get_preparation_data = tell_less
+        try:
+            yield
+        finally:
+            spawn.get_preparation_data = tell
 
 
 def _seconds_since(then_ns: int) -> float:

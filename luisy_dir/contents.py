@@ -1,0 +1,31 @@
+"""Contents: the bytes of a whole file, wherever it lies on this machine."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from luisy_dir.piping import write_whole
+from luisy_dir.storage import local, system
+
+
+def read_bytes(path: Any) -> bytes:
+    """Content of a file.
+
+    Examples
+    --------
+    >>> read_bytes("/dev/null")
+    b''
+    """
+    with system.read_file(os.fsdecode(path)) as file:
+        return file.read()
+
+
+def write_bytes(path: Any, data: bytes) -> None:
+    """Write a file as a whole: another reader sees the former one until the new one is there."""
+    write_whole(path, lambda hidden: local.write_whole(os.fspath(hidden), data, sync=False), "write_bytes")
+
+
+def make_folder_for(path: Any) -> None:
+    """Make the folder that a file shall lie in, and the folders above; what is there already stays as it is."""
+    system.makedirs(os.path.dirname(os.path.abspath(os.fsdecode(path))))
