@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from luisy_dir.errors import MissingInputError
-from luisy_dir.storage import local
+from luisy_dir.item import scan
 
 
 def find_files_with_extensions(search_dir: str | os.PathLike[str], extensions: Iterable[str]) -> list[Path]:
@@ -25,8 +25,5 @@ def find_files_with_extensions(search_dir: str | os.PathLike[str], extensions: I
     MissingInputError
         There is no such folder.
     """
-    folder = os.fspath(search_dir)
-    if local.kind_of(folder) != "folder":
-        raise MissingInputError(f"There is no folder {folder!r} to look for files in. Is the path right?")
-    wanted = {f".{extension.lower().lstrip('.')}" for extension in extensions}
-    return sorted(Path(folder, name) for name in local.files_below(folder) if Path(name).suffix.lower() in wanted)
+    endings = "|".join(re.escape(extension.lstrip(".")) for extension in extensions)
+    return sorted(Path(item.path) for item in scan(os.fspath(search_dir), rf"(?i)\.(?:{endings})$"))
