@@ -117,4 +117,8 @@ Give their outputs different names.
 
 def _digest(path: Any) -> bytes:
     """The same for all names of one place."""
-    return xxhash.xxh3_128_digest(os.fsencode(os.path.realpath(path)))
+    try:
+        place = os.path.realpath(path)
+    except ValueError:  # no file can have such a name, and whoever opens it will say so
+        place = path
+    return xxhash.xxh3_128_digest(text_of(place).encode())

@@ -194,7 +194,10 @@ class Pipe:
                 raise Reject(f"{name_of(op)} returned None")
             if is_no_output(data):
                 return []
-        return [] if self.write is None else self._written(self.write, data, item)
+        if self.write is None:
+            return []
+        clean_meta(item.meta)  # what cannot be kept should leave no output behind
+        return self._written(self.write, data, item)
 
     def _call(self, function: Function, *args: Any, item: PathItem) -> Any:
         return resolved(function(*args, item=item) if id(function) in self._with_item else function(*args))
@@ -359,7 +362,7 @@ class PipeInWorker:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's functions may raise anything
             status, failure, raised = "failed", failure_of(error), error
         if status != "written":
-            meta = _what_was_noted(item)
+            outputs, meta = [], _what_was_noted(item)
         seconds = errand.seconds + time.perf_counter() - begin
         attempts = errand.attempts + 1
         if raised is not None and self.policy.is_retried(raised, attempts):

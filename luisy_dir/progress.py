@@ -70,9 +70,8 @@ class Progress:
         """Log how to see what failed, where anything did."""
         if failed := self._counts["failed"]:
             told = f"{failed:,} items" if failed > 1 else "1 item"
-            logger.warning(
-                "%s: %s failed. See why: luisy-dir errors %s", self.name, told, printable(shlex.quote(self._path))
-            )
+            where = f"luisy-dir errors {printable(shlex.quote(self._path))}" if self._path else "report()"
+            logger.warning("%s: %s failed. See why: %s", self.name, told, where)
 
     def begin_with(self, entries: Iterable[Entry]) -> None:
         """These items had been finished before: they count, but not for how fast it goes."""

@@ -209,7 +209,15 @@ _WORKS_ON_FILES = {
     "concurrent", "fcntl", "fileinput", "glob", "io", "joblib", "loky", "mmap", "multiprocessing", "pebble", "queue",
     "shutil", "signal", "socket", "subprocess", "tempfile", "threading",
 }  # fmt: skip
-_NAMES_OF_OS = {"PathLike", "fsdecode", "fsencode", "fspath", "getcwd", "path"}  # which name files, and touch none
+_NAMES_OF_OS = {
+    "PathLike",
+    "curdir",
+    "fsdecode",
+    "fsencode",
+    "fspath",
+    "getcwd",
+    "path",
+}  # which name files, and touch none
 _NAMES_OF_PATHS = {"abspath", "basename", "dirname", "join", "normpath", "relpath", "sep", "split", "splitext"}
 _CALLS_OF_PATH = re.compile(r"\b(?:exists|is_file|mkdir|open|read|rename|replace|rmdir|stat|touch|unlink|write)_?\w*$")
 FACES = sorted(module for module in SOURCES if module.startswith("compat"))

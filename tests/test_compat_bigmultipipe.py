@@ -411,6 +411,44 @@ class TestTrouble:
         assert len(files_below(out)) == 29
         assert pout[5][1]["error"].startswith("Timeout(")
 
+    @pytest.mark.parametrize("name", ["no\0file", "no\ud800file", "no file", b"no file", ""])
+    def test_a_name_that_no_file_has_is_the_failure_of_that_file(self, texts, out, how, name):
+        pout = mp.Texts(outdir=out, **how).pipeline([*texts("a"), name])
+
+        assert pout[0][0] == os.path.join(out, "000_bmp.txt")
+        assert pout[1][1].keys() == {"error"}
+
+    def test_names_that_are_no_unicode_are_read_and_written(self, tmp_path, out, how):
+        in_names = [os.fsencode(tmp_path) + b"/\xff.txt", os.fsdecode(os.fsencode(tmp_path) + b"/\xfe.txt")]
+        for in_name in in_names:
+            Path(os.fsdecode(in_name)).write_text("a")
+
+        pout = mp.Texts(outdir=out, **how).pipeline(in_names)
+
+        assert [os.fsencode(os.path.basename(name)) for name, _ in pout] == [b"\xff_bmp.txt", b"\xfe_bmp.txt"]
+        assert sorted(os.listdir(os.fsencode(out))) == [b"\xfe_bmp.txt", b"\xff_bmp.txt"]
+
+    def test_a_killed_program_leaves_no_half_output_of_the_base_class(self, texts, out, tmp_path):
+        """Its hidden file goes at the next run."""
+        program = (
+            "import os, sys; from luisy_dir import contents; from luisy_dir.storage import local\n"
+            "from luisy_dir.compat.bigmultipipe import BigMultiPipe\n"
+            "def half(path, data, sync): open(path, 'w').write('half'); os.kill(os.getpid(), 9)\n"
+            "local.write_whole, write = lambda path, data, sync: (half if '.luisy-' in path else write)(path, data, "
+            "sync=sync), local.write_whole\n"
+            "BigMultiPipe(outdir=sys.argv[1], num_processes=1).pipeline(sys.argv[2:])"
+        )
+        in_names = texts("a")
+        environment = os.environ | {"TMPDIR": str(tmp_path)}
+        done = subprocess.run([sys.executable, "-c", program, out, *in_names], check=False, env=environment)
+        assert done.returncode == -9
+        (hidden,) = os.listdir(out)
+        assert hidden.startswith(".luisy-")
+
+        BigMultiPipe(outdir=out, num_processes=1).pipeline(in_names)
+
+        assert os.listdir(out) == ["000_bmp.txt"]
+
     def test_a_file_may_be_tried_again(self, texts, out):
         multipipe = mp.Flaky(outdir=out, num_processes=1, bmp_retries=1)
 
@@ -451,6 +489,20 @@ class TestTrouble:
         multipipe.pipeline(in_names[1:])
 
         assert multipipe.report().index.to_list() == in_names[1:]
+
+    def test_a_run_that_is_refused_leaves_no_report_of_the_one_before(self, texts, out):
+        multipipe = mp.Texts(outdir=out, num_processes=1)
+        in_names = texts("a")
+        multipipe.pipeline(in_names)
+
+        with pytest.raises(errors.MemoryShortError):
+            multipipe.pipeline(in_names, mem_available=1, process_size=2)
+
+        assert len(multipipe.report()) == 0
+
+    def test_threads_cannot_end_a_file_that_hangs_and_say_so(self, texts):
+        with pytest.raises(errors.SettingError, match="cannot end an item that takes too long"):
+            BigMultiPipe(bmp_timeout=1, **HOW["threads"]).pipeline(texts("a", "b"))
 
     def test_metadata_are_columns_but_for_what_a_report_cannot_have(self, texts, out, how):
         names = {"width": np.float32(0.5), "status": "good", "array": np.zeros(3), 3: 4}
@@ -547,6 +599,16 @@ class TestCounting:
 
         assert {meta["pid"] for _, meta in multipipe.pipeline(in_names[:1])} == {os.getpid()}
         assert os.getpid() not in {meta["pid"] for _, meta in multipipe.pipeline(in_names)}
+
+
+def test_luigi_is_not_needed():
+    program = (
+        "import sys; import luisy_dir.compat.bigmultipipe; print({'luigi', 'numpy', 'pandas'} & sys.modules.keys())"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+
+    assert done.stdout == "set()\n"
 
 
 def test_a_tuple_is_several_functions():

@@ -2,6 +2,7 @@
 
 import itertools
 import multiprocessing
+import multiprocessing.spawn
 import os
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from luisy_dir.engines.loss import Loss, WorkerLost
 from luisy_dir.engines.mapping import map_unordered
 from luisy_dir.engines.processes import ProcessExecutor
 from luisy_dir.engines.serial import SerialExecutor
+from luisy_dir.engines.worker import _without_main
 from luisy_dir.errors import DefinitionError, SettingError
 
 FOREIGN = "loky:get_reusable_executor"
@@ -605,6 +607,18 @@ def test_a_script_needs_no_guard_where_workers_do_not_import_it(tmp_path, import
     assert list(dict.fromkeys(done.stdout.splitlines())) == lines
     assert (done.returncode == 0) is not imports_main
     assert ("if __name__ == '__main__':" in done.stderr) is imports_main
+
+
+def test_other_processes_are_told_of_the_script_all_the_same():
+    tell = multiprocessing.spawn.get_preparation_data
+    with _without_main("ours"):
+        facts = multiprocessing.spawn.get_preparation_data("theirs")
+        ours = multiprocessing.spawn.get_preparation_data("ours")
+
+    assert facts == tell("theirs")
+    assert facts.keys() - ours.keys() in ({"init_main_from_name"}, {"init_main_from_path"}, set())
+    assert not any(name.startswith("init_main") for name in ours)
+    assert multiprocessing.spawn.get_preparation_data is tell
 
 
 def test_workers_end_when_their_parent_is_killed(script):

@@ -147,13 +147,14 @@ def test_nothing_goes_on_after_an_error_that_is_not_caught(inputs, out, tmp_path
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("luisy_dir")]
 
 
-def test_more_failures_than_are_allowed_end_it(inputs, out, tmp_path):
+def test_more_failures_than_are_allowed_end_it(inputs, out, caplog):
     pipeline = Pipeline(read, partial(fail_at, "text", ValueError("bad")), write)
 
     with pytest.raises(errors.ItemsFailedError, match=r"3 of 10 items failed, where max_errors allows 2"):
         pipeline.run(inputs, out, engine="serial", max_errors=2)
 
     assert pipeline.report()["status"].to_list() == ["failed"] * 3
+    assert "3 items failed. See why: report()" in caplog.text
 
 
 def test_the_report_of_a_run_has_no_rows_of_another(inputs, out):
@@ -239,6 +240,17 @@ class TestItem:
             raise ValueError
 
         assert set(Pipeline(read, measure, write).run(inputs, out)["length"]) == {6}
+
+    def test_what_cannot_be_kept_fails_the_input_before_anything_is_written(self, inputs, out, tmp_path):
+        def note(text, item):
+            item.meta["status"] = "mine"
+            return text
+
+        report = Pipeline(read, note, write).run(inputs[:1], out)
+
+        assert report["status"].to_list() == ["failed"]
+        assert report["outputs"].to_list() == [[]]
+        assert written(tmp_path) == {}
 
     @pytest.mark.parametrize("engine", ENGINES)
     def test_random_numbers_do_not_depend_on_the_engine(self, inputs, engine):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from luisy_dir.entry import Entry
 from luisy_dir.errors import DefinitionError
 from luisy_dir.item import printable
 from luisy_dir.pipeline import Done, process_each
-from luisy_dir.piping import is_path
+from luisy_dir.piping import is_path, remove_abandoned
 from luisy_dir.policy import Policy
 
 if TYPE_CHECKING:
@@ -176,6 +177,7 @@ class BigMultiPipe:
         MemoryShortError
             There is not enough memory for one process.
         """
+        self._entries = []
         inputs, places = without_repetitions(in_names)
         kwargs = self.kwargs_merge(
             **_given(outdir=outdir, create_outdir=create_outdir, outname_append=outname_append, outname=outname),
@@ -194,6 +196,7 @@ class BigMultiPipe:
         is_here = workers <= 1 and policy.timeout is None
         engine = engine_of(_or(PoolClass, self.PoolClass))
         results: dict[int, Done] = {}
+        remove_abandoned(iter([os.fsdecode(_or(kwargs["outdir"], os.curdir))]))
         try:
             with claims_of(files_of(inputs)) as claims:
                 process_each(
