@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import xxhash
 
@@ -46,7 +47,18 @@ _told: set[str] = set()
 class DefinedTask(LayerTask):
     """What a directory task does with its items; its attributes are those of :class:`~luisy_dir.DirectoryTask`."""
 
-    process: ClassVar[Any]  # what a subclass does with one item: process(self, data, …) -> result
+    if TYPE_CHECKING:
+        process: ClassVar[Any]  # what a subclass does with one item: process(self, data, …) -> result
+    else:
+
+        @property
+        def process(self) -> Any:
+            """The first of ``ops``, where the class has them in the place of a method."""
+            ops = option(self, "ops")
+            if not ops:
+                raise AttributeError("process")
+            return ops[0]
+
     process_batch: ClassVar[Any] = None  # or with several: process_batch(self, images, …, items) -> list of results
     format: ClassVar[Format | None] = None
     version: ClassVar[str] = ""
@@ -57,6 +69,7 @@ class DefinedTask(LayerTask):
     group_by: ClassVar[Callable[..., str | None] | None] = None
     catch: ClassVar[ErrorsLike | None] = None
     retry_on: ClassVar[ErrorsLike | None] = None
+    ops: ClassVar[FunctionsLike | None] = None
     pre: ClassVar[PreLike | None] = None
     post: ClassVar[FunctionsLike | None] = None
     control: Any = None
@@ -66,6 +79,11 @@ class DefinedTask(LayerTask):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         name = type(self).__name__
+        if option(self, "ops") and not self._is_of_ops():
+            raise DefinitionError(
+                f"{name} has both process and ops, and only one of them can be meant. Remove the other; functions "
+                "before and after process are given as pre and post."
+            )
         check_methods(self, option(self, "batch_size"))
         if self.format is None:
             raise DefinitionError(
@@ -123,10 +141,15 @@ class DefinedTask(LayerTask):
         significant = self.get_param_names()
         return {name: xxhash.xxh3_64_hexdigest(str(values[name]).encode()) for name in significant}
 
+    def _is_of_ops(self) -> bool:
+        """Whether ``ops`` stand in the place of a method."""
+        return bool(option(self, "ops")) and inspect.getattr_static(self, "process") is vars(DefinedTask)["process"]
+
     def _functions(self) -> dict[str, Callable[..., Any]]:
         """The user's own functions that are methods of this class, by name."""
         name = "process_batch" if is_batched(self) else "process"
-        methods = {name: getattr(type(self), name), "setup": type(self).setup}
+        method = self.process if self._is_of_ops() else getattr(type(self), name)
+        methods = {name: method, "setup": type(self).setup}
         return {name: method for name, method in methods.items() if method is not DefinedTask.setup}
 
     def _begin(

@@ -93,6 +93,9 @@ class DirectoryTask(MixinNaiveBulkComplete, DefinedTask):
     retry_on : exception class or tuple of them
         Errors after which an item is tried again, where ``retries`` allows that. None, the default, stands for all that
         are caught.
+    ops : function or list of them
+        Stand in the place of ``process``: the first is called as that would be, each other with what the one before
+        returned, and with ``item`` if it has such an argument.
     pre : function or list of them, or with several directories a dictionary of those by name
         Called one after the other as ``f(data)`` or ``f(data, item)`` with what was read; what the last one returns is
         processed. None rejects the item.

@@ -10,7 +10,7 @@ import luigi
 from luisy_dir.errors import DefinitionError
 from luisy_dir.item_memory import item_memory_in
 from luisy_dir.policy import errors_of
-from luisy_dir.streams import Streams, control_of, functions_of, pre_of
+from luisy_dir.streams import Function, Streams, control_of, functions_of, pre_of
 
 
 def _batch_size_of(value: object, argument: str) -> int:
@@ -19,10 +19,21 @@ def _batch_size_of(value: object, argument: str) -> int:
     return value
 
 
+def _ops_of(value: object, argument: str) -> tuple[Function, ...]:
+    """What was given as ``ops``: of these, the first may take the data of several directories."""
+    ops = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    if ops and not callable(ops[0]):
+        raise DefinitionError(
+            f"{argument} has {ops[0]!r}, which cannot be called. Give a function, or a list of functions."
+        )
+    return (*ops[:1], *functions_of(ops[1:], argument))
+
+
 # By name, what checks a value and gives it the form in which a class keeps it; None stands for the default.
 OPTIONS: Mapping[str, Callable[[Any, str], Any]] = {
     "catch": errors_of,
     "retry_on": errors_of,
+    "ops": _ops_of,
     "pre": pre_of,
     "post": functions_of,
     "control": control_of,
@@ -69,5 +80,5 @@ def streams_of(task: object, directories: Sequence[str] = ()) -> Streams:
     directories
         Names of the directories that it requires, as far as they matter.
     """
-    pre, post, control = (option(task, name) for name in ("pre", "post", "control"))
-    return Streams(pre or {}, post or (), control or {}, tuple(directories))
+    pre, ops, post, control = (option(task, name) for name in ("pre", "ops", "post", "control"))
+    return Streams(pre or {}, (*(ops or ())[1:], *(post or ())), control or {}, tuple(directories))
