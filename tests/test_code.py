@@ -14,8 +14,16 @@ import numpy as np
 import pytest
 from code_changes import CHANGES
 
+import luisy_dir.code
 from luisy_dir.code import code_of, frozen, of_function
 from luisy_dir.fingerprint import is_opaque
+
+
+@pytest.fixture(autouse=True)
+def is_forgotten():
+    """What these tests look at, large graphs among it, is not looked at again around each run of other tests."""
+    yield
+    luisy_dir.code._known.clear()
 
 
 @pytest.fixture
