@@ -64,7 +64,7 @@ def limit_in(text: str) -> float:
     return limit
 
 
-def bytes_within(limit: float, usable: Callable[[], int] = usable_memory) -> int:
+def bytes_within(limit: float, usable: Callable[[], int] | None = None) -> int:
     """Bytes that a limit allows: a fraction, where it is a float, is of what can be used now.
 
     Parameters
@@ -72,14 +72,14 @@ def bytes_within(limit: float, usable: Callable[[], int] = usable_memory) -> int
     limit
         See :func:`limit_in`.
     usable
-        Returns the bytes that can be used.
+        Returns the bytes that can be used; None for those of this machine.
 
     Examples
     --------
     >>> bytes_within(1000)
     1000
     """
-    return int(limit * usable()) if isinstance(limit, float) else limit
+    return int(limit * (usable or usable_memory)()) if isinstance(limit, float) else limit
 
 
 def _number_and_unit(text: str) -> tuple[Fraction, str]:
@@ -223,7 +223,7 @@ class ItemMemory:
             ) from error
 
 
-def item_memory_of(task: Any, limit: float, usable: Callable[[], int] = usable_memory) -> ItemMemory | None:
+def item_memory_of(task: Any, limit: float, usable: Callable[[], int] | None = None) -> ItemMemory | None:
     """What a task's ``item_memory`` says; None where it says nothing.
 
     A function of which the first parameter is ``self`` is a method, and may look at the task's parameters; any other

@@ -179,7 +179,7 @@ def test_a_fraction_of_memory_is_of_the_machine_that_has_the_least(cluster, monk
     with DaskExecutor(None, address=cluster.address) as executor:
         assert 0.5 < executor.least_memory() / usable_memory() < 2
         monkeypatch.setattr(executor._client, "run", lambda *_, **__: {"a": 3000, "b": 1000, "c": 2000})
-        assert memory_of(executor) == 1000
+        assert memory_of(executor)() == 1000
 
 
 def test_workers_that_die_before_they_have_an_item_end_the_run(cluster, fill, notes):

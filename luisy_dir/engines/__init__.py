@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 from luisy_dir.engines.cluster import DaskExecutor
@@ -10,7 +11,7 @@ from luisy_dir.engines.event_loop import AsyncExecutor
 from luisy_dir.engines.processes import ProcessExecutor
 from luisy_dir.engines.serial import SerialExecutor
 from luisy_dir.errors import SettingError
-from luisy_dir.resources import usable_cpus, usable_memory
+from luisy_dir.resources import usable_cpus
 
 ENGINES = ("serial", "threads", "processes", "async", "dask")
 
@@ -73,9 +74,9 @@ def width_of(executor: Executor, workers: int) -> int:
     return executor.workers if isinstance(executor, DaskExecutor) else workers
 
 
-def memory_of(executor: Executor) -> int:
-    """Bytes of memory that can be used where an executor's workers are: on the machine that has the least."""
-    return executor.least_memory() if isinstance(executor, DaskExecutor) and executor.is_remote else usable_memory()
+def memory_of(executor: Executor) -> Callable[[], int] | None:
+    """What tells the bytes of memory on the machine of an executor's workers that has the least; None for this one."""
+    return executor.least_memory if isinstance(executor, DaskExecutor) and executor.is_remote else None
 
 
 def start_workers(executor: Executor) -> None:

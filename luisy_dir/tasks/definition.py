@@ -28,7 +28,6 @@ from luisy_dir.journal import Origin
 from luisy_dir.keys import INNER, check_join
 from luisy_dir.policy import ErrorsLike, Policy
 from luisy_dir.record import Record
-from luisy_dir.resources import usable_memory
 from luisy_dir.roots import seen_from
 from luisy_dir.staleness import Ingredients, told_units, versions_of
 from luisy_dir.step import Step
@@ -231,7 +230,7 @@ class DefinedTask(LayerTask):
 
     def _memory(self, executor: Executor | None = None) -> ItemMemory | None:
         """How much memory items take, and how much there is; None where the task does not say."""
-        usable = usable_memory if executor is None else partial(memory_of, executor)
+        usable = None if executor is None else memory_of(executor)
         return item_memory_of(self, settings.resolve("memory", self), usable)
 
     def _open_engine(self, engine: str, workers: int) -> Executor:
