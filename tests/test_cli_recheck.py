@@ -41,7 +41,7 @@ class Loud(luisy.DirectoryTask):
     sample = luigi.IntParameter(default=1)
 
     def process(self, text, item):
-        print("processing", item.key)
+        print("processing", item.key, flush=True)  # a worker that is killed tells nothing more
         mood = os.environ.get("MOOD", "")
         if mood == "slow":
             open(os.environ["STARTED"], "w").close()
