@@ -409,4 +409,5 @@ class Interrupted(Upper):
             deadline = time.monotonic() + 60
             while "interrupted" not in traces() and time.monotonic() < deadline:
                 time.sleep(0.02)
+            time.sleep(0.5)  # else a run that has nothing more to do may be done before the interrupt comes to it
         return text
