@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import itertools
 import os
 import pickle
@@ -29,7 +28,7 @@ from luisy_dir.output import is_no_output
 from luisy_dir.peak import Peak
 from luisy_dir.policy import Policy
 from luisy_dir.storage import local, system
-from luisy_dir.streams import Function, functions_of, name_of
+from luisy_dir.streams import Function, functions_of, name_of, wants_item
 
 HIDDEN = ".luisy-"  # begins the names of files that are being written
 _numbers = itertools.count()
@@ -205,7 +204,9 @@ class Pipe:
     @cached_property
     def _with_item(self) -> frozenset[int]:
         """Which functions have an argument for the item: to find that out takes longer than many a call."""
-        return frozenset(id(function) for function in (self.load, *self.ops, self.write) if _wants_item(function))
+        return frozenset(
+            id(each) for each in (self.load, *self.ops, self.write) if each is not None and wants_item(each)
+        )
 
     def _written(self, write: Function, data: Any, item: PathItem) -> list[OutputFile]:
         if has_scheme(item.outpath):
@@ -296,13 +297,6 @@ def _is_running(pid: int) -> bool:
     except OSError:
         return True
     return True
-
-
-def _wants_item(function: Function | None) -> bool:
-    try:
-        return function is not None and "item" in inspect.signature(function).parameters
-    except (ValueError, TypeError):  # one in C, such as a ufunc of NumPy
-        return False
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class Streams:
     @cached_property
     def _with_item(self) -> frozenset[int]:
         """Which functions have an argument for the item: to find that out takes longer than many a call."""
-        return frozenset(id(function) for function in self.functions.values() if _wants_item(function))
+        return frozenset(id(function) for function in self.functions.values() if wants_item(function))
 
     def check_directories(self, task: str) -> None:
         """Raise DefinitionError where ``pre`` does not say for which of several directories it is."""
@@ -140,7 +140,8 @@ def _signature(function: Function) -> inspect.Signature | None:
         return None
 
 
-def _wants_item(function: Function) -> bool:
+def wants_item(function: Function) -> bool:
+    """Whether a function has an argument for the item."""
     signature = _signature(function)
     return signature is not None and "item" in signature.parameters
 
