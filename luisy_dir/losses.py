@@ -11,7 +11,6 @@ import msgspec
 
 from luisy_dir.engines.loss import Loss
 from luisy_dir.entry import Entry, encode_entry
-from luisy_dir.errors import WorkerDiedError
 from luisy_dir.failures import failure_of_loss
 from luisy_dir.job import Job, decode_job, encode_job
 from luisy_dir.journal import FILES, Journal, entries_of, journal_of, names_noted, worker_name
@@ -99,7 +98,7 @@ class Losses:
             together = msgspec.structs.replace(tried, in_batches=job.in_batches + 1)
             return [], [(0.0, encode_job(half)) for half in together.halves()]
         attempts = tried.attempts - tried.in_batches
-        if self._policy.is_loss_retried(TimeoutError if loss.timeout is not None else WorkerDiedError, attempts):
+        if self._policy.is_loss_retried(loss, attempts):
             return [], [(self._policy.delay(attempts), encode_job(tried))]
         return [(encode_entry(self._failed(tried, loss)), None)], []
 

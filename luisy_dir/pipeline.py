@@ -201,7 +201,7 @@ class Pipeline:
         try:
             run = _Run(policy, list({text_of(path): path for path in inpaths}.values()), entries)
             run.find_outpaths(self._path_func(path_func))
-            pipe = Pipe(self.load, ops_of(self.ops), self.write, skip, self.atomic, seed)
+            pipe = Pipe(self.load, ops_of(self.ops), self.write, skip, self.atomic)
             opened = _opened(engine, workers, policy, address=dask_address)
             run.go(PipeInWorker(pipe, policy, seed), opened, workers or usable_cpus(), bounded, progress)
         finally:

@@ -21,7 +21,7 @@ from luisy_dir.engines.event_loop import Cancelled, NoEventLoopError, resolved
 from luisy_dir.engines.loss import Loss
 from luisy_dir.engines.packing import pack_error
 from luisy_dir.entry import Entry, Failure, OutputFile, Status, clean_meta
-from luisy_dir.errors import Abort, InputError, OutputError, Reject, WorkerDiedError
+from luisy_dir.errors import Abort, InputError, OutputError, Reject
 from luisy_dir.failures import failure_of, failure_of_loss, rejection
 from luisy_dir.item import Item, Source
 from luisy_dir.output import is_no_output
@@ -129,7 +129,11 @@ _decode_errand = msgspec.msgpack.Decoder(Errand).decode
 
 def item_of(encoded: bytes, seed: int = 0) -> PathItem:
     """The item of an errand, as if nobody had touched it before."""
-    inpath, outpath = pickle.loads(_decode_errand(encoded).paths)
+    return _opened(_decode_errand(encoded), seed)
+
+
+def _opened(errand: Errand, seed: int) -> PathItem:
+    inpath, outpath = pickle.loads(errand.paths)
     return PathItem(inpath, outpath, seed)
 
 
@@ -161,8 +165,6 @@ class Pipe:
         ``skip(inpath, outpath)`` is true of what need not be done.
     is_atomic
         ``write`` gets the name of a hidden file beside the output, which is renamed when it was written.
-    seed
-        From which, with the path, the random numbers of an item are made.
     """
 
     load: Function
@@ -170,7 +172,6 @@ class Pipe:
     write: Function | None = None
     skip: Callable[[Any, Any], Any] | None = None
     is_atomic: bool = True
-    seed: int = 0
 
     def __call__(self, item: PathItem) -> list[OutputFile]:
         """Load, process and write one input; returns what was written.
@@ -211,7 +212,7 @@ class Pipe:
     def _written(self, write: Function, data: Any, item: PathItem) -> list[OutputFile]:
         if has_scheme(item.outpath):
             self._call(write, data, item.outpath, item=item)
-            return [OutputFile(item.key if item.outpath is None else text_of(item.outpath), -1, 0, "")]
+            return [output_of(item.outpath)]
         path = os.path.abspath(os.fsdecode(item.outpath))
         system.makedirs(os.path.dirname(path))
         if self.is_atomic:
@@ -335,7 +336,7 @@ class PipeInWorker:
         """Do what there is to do with one input."""
         errand = _decode_errand(encoded)
         started, begin = errand.started or datetime.now(UTC), time.perf_counter()
-        item = item_of(encoded, self.seed)
+        item = _opened(errand, self.seed)
         if self._peak is not None:
             self._peak.begin()
         outputs: list[OutputFile] = []
@@ -396,7 +397,7 @@ class PipeInWorker:
     def _blamed(self, errand: Errand, loss: Loss) -> Answer:
         started = errand.started or datetime.now(UTC) - timedelta(seconds=loss.seconds)
         attempts, seconds = errand.attempts + 1, errand.seconds + loss.seconds
-        if self.policy.is_loss_retried(TimeoutError if loss.timeout is not None else WorkerDiedError, attempts):
+        if self.policy.is_loss_retried(loss, attempts):
             again = msgspec.structs.replace(errand, attempts=attempts, seconds=seconds, started=started)
             return [], [(self.policy.delay(attempts), encode_errand(again))]
         inpath, _ = pickle.loads(errand.paths)

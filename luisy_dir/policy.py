@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import cast
 
-from luisy_dir.errors import Abort, DefinitionError, SettingError
+from luisy_dir.engines.loss import Loss
+from luisy_dir.errors import Abort, DefinitionError, SettingError, WorkerDiedError
 
 ErrorsLike = type[BaseException] | tuple[type[BaseException], ...] | list[type[BaseException]]
 
@@ -76,11 +77,12 @@ class Policy:
         kinds = self.catch if self.retry_on is None else self.retry_on
         return attempts <= self.retries and _is_one_of(error, kinds)
 
-    def is_loss_retried(self, error: type[BaseException], attempts: int) -> bool:
+    def is_loss_retried(self, loss: Loss, attempts: int) -> bool:
         """Whether an item that has cost its worker is tried again, after so many attempts.
 
         It has failed, whatever ``catch`` says: an item cannot raise what happens to its process.
         """
+        error = WorkerDiedError if loss.timeout is None else TimeoutError
         return attempts <= self.retries and (self.retry_on is None or issubclass(error, self.retry_on))
 
     def delay(self, attempts: int) -> float:
