@@ -15,7 +15,7 @@ import xxhash
 
 from luisy_dir.errors import KeyCollisionError, OutputError
 from luisy_dir.item import printable
-from luisy_dir.piping import is_path, text_of
+from luisy_dir.path_item import is_path, text_of
 from luisy_dir.storage import local, system
 
 _INPUTS = "inputs"

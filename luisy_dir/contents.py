@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from luisy_dir.piping import write_whole
+from luisy_dir.hidden import write_whole
 from luisy_dir.storage import local, system
 
 

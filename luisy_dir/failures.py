@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from luisy_dir.engines.loss import Loss
 from luisy_dir.engines.packing import message_of
-from luisy_dir.entry import Failure
+from luisy_dir.entry import Entry, Failure
+from luisy_dir.item import Source
+from luisy_dir.job import Tries
 
 _LONGEST_MESSAGE = 2_000
 _LONGEST_TRACEBACK = 8_000
@@ -40,6 +43,23 @@ def failure_of(error: BaseException, told: Callable[[str], str] = str) -> Failur
 def rejection(reason: str) -> Failure:
     """What an entry says of an item that was rejected."""
     return Failure("Reject", _valid(reason)[:_LONGEST_MESSAGE])
+
+
+def entry_of_loss(key: str, sources: tuple[Source, ...], tries: Tries, loss: Loss, worker: str) -> Entry:
+    """The entry of an item that has cost its worker, with this one the last of its tries."""
+    return Entry(
+        key=key,
+        sources=sources,
+        status="failed",
+        outputs=(),
+        meta={},
+        error=failure_of_loss(loss),
+        attempts=tries.attempts,
+        seconds=round(tries.seconds, 6),
+        started=tries.started or datetime.now(UTC),
+        worker=worker,
+        seed=None,
+    )
 
 
 def failure_of_loss(loss: Loss) -> Failure:

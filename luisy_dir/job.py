@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from luisy_dir.engines.loss import Loss
 from luisy_dir.item import Item, Source
 
 
@@ -18,6 +19,32 @@ class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
     member_keys: tuple[str, ...] = ()
 
 
+class Tries(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How often something was tried before.
+
+    Parameters
+    ----------
+    attempts
+        How often.
+    seconds
+        How long that took in all, on the clock.
+    started
+        When the first one began; None where there was none.
+    """
+
+    attempts: int = 0
+    seconds: float = 0.0
+    started: datetime | None = None
+
+    def and_one(self, started: datetime, seconds: float) -> Tries:
+        """These, and one more that began then and took so long."""
+        return Tries(self.attempts + 1, self.seconds + seconds, self.started or started)
+
+    def and_a_lost_one(self, loss: Loss, items: int = 1) -> Tries:
+        """These, and one more that has cost its worker, which had so many items in hand together."""
+        return self.and_one(datetime.now(UTC) - timedelta(seconds=loss.seconds), loss.seconds / items)
+
+
 class Job(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a worker is sent to do.
 
@@ -25,20 +52,14 @@ class Job(msgspec.Struct, frozen=True, array_like=True, gc=False):
     ----------
     parts
         Its items.
-    attempts
-        How often they were tried before.
-    seconds
-        How long that took for each of them, on the clock.
-    started
-        When that began; None where it was not.
+    tries
+        How often each of them was tried before.
     in_batches
-        How many of these attempts have failed together with other items, so that nobody knows which was to blame.
+        How many of these have failed together with other items, so that nobody knows which was to blame.
     """
 
     parts: tuple[Part, ...]
-    attempts: int = 0
-    seconds: float = 0.0
-    started: datetime | None = None
+    tries: Tries = Tries()
     in_batches: int = 0
 
     def opened(self, folders: Mapping[str, str], seed: int) -> list[Item]:

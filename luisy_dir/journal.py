@@ -125,7 +125,7 @@ def entries_of(run: str, process: str) -> Iterator[Entry]:
     begin = journal_of(run, process) + "-"
     for path in journals_of(run):
         if path.startswith(begin):
-            yield from (entry for entry, _ in _read_journal(path))
+            yield from (entry for entry, _ in read_journal(path))
 
 
 def journals_of(run: str) -> list[str]:
@@ -141,7 +141,7 @@ def is_interrupted(run: str) -> bool:
 def read_journals(run: str) -> Iterator[tuple[Entry, Origin | None]]:
     """Entries in the journals of a run directory with what they were made with, in the order of each worker."""
     for path in journals_of(run):
-        yield from _read_journal(path)
+        yield from read_journal(path)
 
 
 def has_entries(run: str) -> bool:
@@ -158,7 +158,8 @@ def latest_entries(run: str) -> dict[str, tuple[Entry, Origin | None]]:
     return found
 
 
-def _read_journal(path: str) -> Iterator[tuple[Entry, Origin | None]]:
+def read_journal(path: str) -> Iterator[tuple[Entry, Origin | None]]:
+    """Entries in one journal with what they were made with, in the order in which they were appended."""
     origin = None
     for text in _texts(path):
         if _is_origin(text):
@@ -167,13 +168,22 @@ def _read_journal(path: str) -> Iterator[tuple[Entry, Origin | None]]:
             yield _decoded(decode_entry, text, path), origin
 
 
+def is_journal(path: str) -> bool:
+    """Whether a file may be a journal: it is empty, or begins with a line of one."""
+    with system.read_file(path) as file:
+        first = next(local.lines_of(file, LINE_LIMIT_BYTES), None)
+    return first is None or _text(first) is not None
+
+
 def _texts(path: str) -> Iterator[bytes]:
     """The lines that were written to their ends."""
     with system.read_file(path) as file:
-        for line in local.lines_of(file, LINE_LIMIT_BYTES):
-            checksum, _, text = line.rstrip(b"\n").partition(b" ")
-            if text and checksum == b"%08x" % zlib.crc32(text):
-                yield text
+        yield from (text for line in local.lines_of(file, LINE_LIMIT_BYTES) if (text := _text(line)) is not None)
+
+
+def _text(line: bytes) -> bytes | None:
+    checksum, _, text = line.rstrip(b"\n").partition(b" ")
+    return text if text and checksum == b"%08x" % zlib.crc32(text) else None
 
 
 def _is_origin(text: bytes) -> bool:

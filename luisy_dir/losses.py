@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator
-from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 import msgspec
 
 from luisy_dir.engines.loss import Loss
 from luisy_dir.entry import Entry, encode_entry
-from luisy_dir.failures import failure_of_loss
+from luisy_dir.failures import entry_of_loss
 from luisy_dir.job import Job, decode_job, encode_job
 from luisy_dir.journal import FILES, Journal, entries_of, journal_of, names_noted, worker_name
 from luisy_dir.policy import Policy
@@ -91,13 +90,11 @@ class Losses:
 
     def _blamed(self, job: Job, loss: Loss) -> Answer:
         """What has come of a job that a worker had in hand when it died."""
-        started = job.started or datetime.now(UTC) - timedelta(seconds=loss.seconds)
-        seconds = job.seconds + loss.seconds / len(job.parts)
-        tried = msgspec.structs.replace(job, attempts=job.attempts + 1, seconds=seconds, started=started)
+        tried = msgspec.structs.replace(job, tries=job.tries.and_a_lost_one(loss, len(job.parts)))
         if len(job.parts) > 1:  # nobody knows for which of them
             together = msgspec.structs.replace(tried, in_batches=job.in_batches + 1)
             return [], [(0.0, encode_job(half)) for half in together.halves()]
-        attempts = tried.attempts - tried.in_batches
+        attempts = tried.tries.attempts - tried.in_batches
         if self._policy.is_loss_retried(loss, attempts):
             return [], [(self._policy.delay(attempts), encode_job(tried))]
         return [(encode_entry(self._failed(tried, loss)), None)], []
@@ -105,19 +102,8 @@ class Losses:
     def _failed(self, job: Job, loss: Loss) -> Entry:
         """The entry of the item that a worker had in hand, noted for whoever comes after this run."""
         (part,) = job.parts
-        entry = Entry(
-            key=part.key,
-            sources=part.sources,  # without a digest: reading them may be what the worker died of
-            status="failed",
-            outputs=(),
-            meta={},
-            error=failure_of_loss(loss),
-            attempts=job.attempts,
-            seconds=round(job.seconds, 6),
-            started=job.started or datetime.now(UTC),
-            worker=_process_of(loss),
-            seed=None,
-        )
+        # Its sources have no digest: reading them may be what the worker died of.
+        entry = entry_of_loss(part.key, part.sources, job.tries, loss, _process_of(loss))
         if self._journal is None:
             path = journal_of(self._run, f"{worker_name(os.getpid())}-losses")
             self._journal = Journal(path, self._step.origin, sync=self._step.sync)

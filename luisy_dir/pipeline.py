@@ -2,58 +2,36 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import pickle
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-import msgspec
-
 from luisy_dir import report
-from luisy_dir.attempts import map_attempts
-from luisy_dir.budget import Budget
-from luisy_dir.engines import has_one_in_hand, open_engine, width_of
-from luisy_dir.engines.loss import NoWorkerError
-from luisy_dir.engines.mapping import give_up_soon
-from luisy_dir.engines.packing import unpack_error
-from luisy_dir.entry import Entry, OutputFile
-from luisy_dir.errors import DefinitionError, InputError, KeyCollisionError, OutputError, WorkerDiedError
+from luisy_dir.code import of_function
+from luisy_dir.contents import make_folder_for
+from luisy_dir.engines.event_loop import event_loop_here, resolved
+from luisy_dir.entry import Entry
+from luisy_dir.errands import Run, executor_for, finished_before
+from luisy_dir.errors import DefinitionError
 from luisy_dir.failures import failure_of
-from luisy_dir.item import printable
+from luisy_dir.fingerprint import fingerprint_of
 from luisy_dir.item_memory import ItemMemory, ItemMemoryLike, bytes_within, item_memory_in, limit_in
-from luisy_dir.piping import (
-    Errand,
-    PathItem,
-    Pipe,
-    PipeInWorker,
-    Tried,
-    encode_errand,
-    ends_the_run,
-    is_path,
-    item_of,
-    ops_of,
-    remove_abandoned,
-    text_of,
-)
+from luisy_dir.journal import Journal, Origin
+from luisy_dir.outpaths import Outpaths, PathFunction, find_outpaths
+from luisy_dir.path_item import text_of
+from luisy_dir.pipeline_plan import PipelinePlan, PlannedInput
+from luisy_dir.piping import Pipe, PipeInWorker, ops_of
 from luisy_dir.policy import ErrorsLike, Policy, errors_of
-from luisy_dir.progress import Progress
 from luisy_dir.resources import usable_cpus
 from luisy_dir.streams import Function, FunctionsLike
-from luisy_dir.terminal import Terminal
 
 if TYPE_CHECKING:
     import pandas as pd
 
-logger = logging.getLogger("luigi-interface.luisy_dir")
-
-PathFunction = Callable[[Any], Any]
 SkipFunction = Callable[[Any, Any], Any]
+PathLike = str | os.PathLike[str]
 
 
 def existing(inpath: object, outpath: Any) -> bool:  # noqa: ARG001 - as every skip function is called
@@ -129,6 +107,7 @@ class Pipeline:
         item_memory: ItemMemoryLike = None,
         memory: float | str = 0.8,
         seed: int = 0,
+        journal: PathLike | None = None,
         progress: str = "auto",
     ) -> pd.DataFrame:
         """Load, process and write each input.
@@ -162,6 +141,10 @@ class Pipeline:
             How much there is for all of them: a fraction (a float) of what can be used, bytes, or a text.
         seed
             From which, with the path, ``item.rng`` is made.
+        journal
+            A file in which what is done is noted as it is done, and from which the next run that is given it goes on:
+            what was written or rejected is not done again where input and output have the size and time of change of
+            then, and the functions do the same; its row is that of then. Each output is brought to the disk.
         progress
             ``auto``, ``on`` or ``off``.
 
@@ -183,11 +166,6 @@ class Pipeline:
         Exception
             What ``load``, ``ops``, ``write``, ``skip`` or ``path_func`` raised, and ``catch`` leaves out.
         """
-        bounded = None
-        if item_memory is not None:
-            item_memory_in(item_memory, "item_memory of the pipeline")
-            available = bytes_within(limit_in(memory) if isinstance(memory, str) else memory)
-            bounded = ItemMemory(item_memory, available, "Pipeline")
         policy = Policy(
             max_errors=max_errors,
             timeout=timeout,
@@ -196,17 +174,95 @@ class Pipeline:
             catch=errors_of(catch, "catch"),
             retry_on=None if retry_on is None else errors_of(retry_on, "retry_on"),
         )
+        bounded = _bounded(item_memory, memory)
         entries: dict[int, Entry] = {}
         self._entries = []
         try:
-            run = _Run(policy, list({text_of(path): path for path in inpaths}.values()), entries)
-            run.find_outpaths(self._path_func(path_func))
-            pipe = Pipe(self.load, ops_of(self.ops), self.write, skip, self.atomic)
-            opened = _opened(engine, workers, policy, address=dask_address)
-            run.go(PipeInWorker(pipe, policy, seed), opened, workers or usable_cpus(), bounded, progress)
+            paths = _each_once(inpaths)
+            outpaths = find_outpaths(paths, self._path_func(path_func))
+            finished = self._finished(journal, paths, outpaths, seed)
+            pipe = Pipe(self.load, ops_of(self.ops), self.write, skip, self.atomic, is_synced=journal is not None)
+            opened = executor_for(engine, workers, policy, address=dask_address)
+            with self._opened(journal, seed) as notes:
+                Run(policy, paths, outpaths, entries, finished).go(
+                    PipeInWorker(pipe, policy, seed),
+                    opened,
+                    workers or usable_cpus(),
+                    memory=bounded,
+                    journal=notes,
+                    show=progress,
+                )
         finally:
             self._entries = [entries[number] for number in sorted(entries)]
         return self.report()
+
+    def plan(
+        self,
+        inpaths: Iterable[Any],
+        path_func: PathFunction | None = None,
+        *,
+        skip: SkipFunction | None = None,
+        seed: int = 0,
+        journal: PathLike | None = None,
+    ) -> PipelinePlan:
+        """What :meth:`run` would do with each input; nothing is loaded or written.
+
+        Parameters
+        ----------
+        inpaths, path_func, skip, seed, journal
+            As for :meth:`run`. ``path_func`` and ``skip`` are called, in this process.
+
+        Returns
+        -------
+        PipelinePlan
+            Print it. Its ``rows`` are one for each input, in their order.
+
+        Examples
+        --------
+        >>> print(Pipeline(str.upper, write=print).plan(["a", "b"], lambda path: "out/same.txt"))
+        2 inputs: 1 to process, 1 refused
+          to process: 'a'
+          refused: 'b'
+            'a' and 'b' would both be written as 'out/same.txt'. Let path_func make different names of them.
+          A run would do nothing, because of what is refused.
+        """
+        paths = _each_once(inpaths)
+        outpaths = find_outpaths(paths, self._path_func(path_func))
+        finished = self._finished(journal, paths, outpaths, seed)
+
+        def planned(number: int, inpath: Any) -> PlannedInput:
+            if number in outpaths.refused:
+                return PlannedInput(inpath, None, "refuse", str(outpaths.refused[number]))
+            if number in outpaths.failed:
+                return PlannedInput(inpath, None, "fail", _told(outpaths.failed[number]))
+            outpath = outpaths.found[number]
+            if number in finished:
+                return PlannedInput(inpath, outpath, "finished")
+            try:
+                is_skipped = skip is not None and resolved(skip(inpath, outpath))
+            except Exception as error:  # noqa: BLE001 - the user's function may raise anything
+                return PlannedInput(inpath, outpath, "fail", _told(error))
+            return PlannedInput(inpath, outpath, "skip" if is_skipped else "process")
+
+        with event_loop_here():
+            return PipelinePlan([planned(number, inpath) for number, inpath in enumerate(paths)])
+
+    def _finished(self, journal: PathLike | None, paths: list[Any], outpaths: Outpaths, seed: int) -> dict[int, Entry]:
+        if journal is None:
+            return {}
+        return finished_before(os.fsdecode(journal), self._fingerprint(seed), paths, outpaths)
+
+    def _opened(self, journal: PathLike | None, seed: int) -> AbstractContextManager[Journal | None]:
+        if journal is None:
+            return nullcontext()
+        make_folder_for(journal)
+        return closing(Journal(os.fsdecode(journal), Origin(self._fingerprint(seed))))
+
+    def _fingerprint(self, seed: int) -> str:
+        """The same for pipelines that do the same."""
+        functions = [self.load, *ops_of(self.ops), self.write]
+        digests = [None if function is None else of_function(function) for function in functions]
+        return fingerprint_of({"functions": digests, "seed": seed})
 
     def _path_func(self, path_func: PathFunction | None) -> PathFunction:
         if path_func is None and self.write is not None:
@@ -236,230 +292,17 @@ class Pipeline:
         return report.frame(self._entries)
 
 
-@dataclass(frozen=True)
-class Done:
-    """What has become of one input.
-
-    Parameters
-    ----------
-    number
-        Of the input, in the order in which they were given.
-    entry
-        What the report says of it.
-    value
-        What the function has put into ``item.value``; None where the input has failed or was rejected.
-    """
-
-    number: int
-    entry: Entry
-    value: Any = None
+def _each_once(inpaths: Iterable[Any]) -> list[Any]:
+    return list({text_of(path): path for path in inpaths}.values())
 
 
-def process_each(  # noqa: PLR0913 - each has a default
-    function: Callable[[PathItem], list[OutputFile]],
-    inputs: Sequence[Any],
-    on_done: Callable[[Done], object],
-    *,
-    policy: Policy,
-    engine: str | Executor = "threads",
-    workers: int = 1,
-    imports_main: bool = True,
-    name: str = "Pipeline",
-    progress: str = "auto",
-) -> None:
-    """Call a function for each of some inputs, which may be paths, lists of paths, or anything that can be pickled.
-
-    Parameters
-    ----------
-    function
-        Gets a :class:`~luisy_dir.piping.PathItem`; returns what it has written. What it puts into ``item.value`` comes
-        back as it is; what cannot be pickled makes that input fail, on every engine.
-    inputs
-        One that is given twice is done twice.
-    on_done
-        Called with each :class:`Done`, in this thread, as they come.
-    policy
-        What an error means.
-    engine, workers, progress
-        As for :meth:`Pipeline.run`.
-    imports_main
-        Worker processes import the script that was started; False where it may have no guard.
-    name
-        Of the run, for those who watch it.
-
-    Raises
-    ------
-    ItemsFailedError
-        More inputs failed than the policy allows.
-    WorkerDiedError
-        Workers die before they have an input in hand.
-
-    Examples
-    --------
-    >>> def length(item):
-    ...     item.value = len(item.inpath)
-    ...     return []
-    >>> lengths = {}
-    >>> process_each(length, ["a", "bcd"], lambda done: lengths.update({done.number: done.value}), policy=Policy())
-    >>> lengths
-    {0: 1, 1: 3}
-    """
-    run = _Run(policy, list(inputs), {}, on_done)
-    run.find_outpaths(lambda _: None)
-    opened = _opened(engine, workers, policy, imports_main=imports_main)
-    run.go(PipeInWorker(function, policy), opened, workers, None, progress, name=name)
+def _bounded(item_memory: ItemMemoryLike, memory: float | str) -> ItemMemory | None:
+    if item_memory is None:
+        return None
+    item_memory_in(item_memory, "item_memory of the pipeline")
+    return ItemMemory(item_memory, bytes_within(limit_in(memory) if isinstance(memory, str) else memory), "Pipeline")
 
 
-class _Run:
-    """One run of a pipeline: what is done with which inputs, and what has become of them."""
-
-    def __init__(
-        self,
-        policy: Policy,
-        inpaths: list[Any],
-        entries: dict[int, Entry],
-        on_done: Callable[[Done], object] = lambda _: None,
-    ) -> None:
-        self._policy = policy
-        self._inpaths = inpaths
-        self._entries = entries  # by the input's number; whoever gave it reads it also after an error
-        self._outpaths: dict[int, Any] = {}
-        self._on_done = on_done
-
-    def find_outpaths(self, path_func: PathFunction) -> None:
-        """Ask where each output goes; raise where two go to one place."""
-        taken: dict[str, str] = {}
-        inputs = {place for path in self._inpaths if (place := _place(path)) is not None}
-        for number, inpath in enumerate(self._inpaths):
-            try:
-                outpath = self._outpaths[number] = path_func(inpath)
-            except Exception as error:
-                if ends_the_run(error, self._policy):
-                    error.add_note(f"path_func raised this for {printable(text_of(inpath))!r}.")
-                    raise
-                self._entries[number] = _failed(inpath, error)
-                continue
-            place = None if outpath is None else _place(outpath) or text_of(outpath)
-            if place is None:
-                continue
-            if place in taken:
-                raise KeyCollisionError(
-                    f"{printable(taken[place])!r} and {printable(text_of(inpath))!r} would both be written as "
-                    f"{printable(text_of(outpath))!r}. Let path_func make different names of them."
-                )
-            if place in inputs:
-                raise OutputError(
-                    f"The output for {printable(text_of(inpath))!r} would replace the input "
-                    f"{printable(text_of(outpath))!r}. Let path_func name another folder."
-                )
-            taken[place] = text_of(inpath)
-
-    def go(
-        self,
-        at_work: PipeInWorker,
-        opened: AbstractContextManager[Executor],
-        workers: int,
-        memory: ItemMemory | None,
-        show: str,
-        *,
-        name: str = "Pipeline",
-    ) -> None:
-        """Do what there is to do."""
-        budget = Budget(self._policy.allowed(len(self._inpaths)), len(self._inpaths), lambda entry: entry.key)
-        for entry in self._entries.values():
-            budget.spend(entry, None)
-        progress = Progress(name, len(self._inpaths))
-        folders = {os.path.dirname(place) for path in self._outpaths.values() if (place := _place(path)) is not None}
-        remove_abandoned(iter(sorted(folders)))
-        with opened as executor, Terminal(progress, show=show), progress:
-            at_work = replace(at_work, has_one_item=has_one_in_hand(executor))
-            answers = map_attempts(
-                executor,
-                at_work,
-                self._errands(),
-                workers=width_of(executor, workers),
-                on_loss=at_work.settle,
-                weight=None if memory is None else lambda encoded: memory.of(item_of(encoded)),
-                budget=0 if memory is None else memory.available,
-            )
-            with closing(at_work), closing(answers):
-                try:
-                    for tried in answers:
-                        self._take(tried, budget, progress)
-                except KeyboardInterrupt:
-                    give_up_soon(executor)
-                    raise
-                except BrokenExecutor as error:
-                    raise _worker_died(error, budget) from error
-
-    def _take(self, tried: Tried, budget: Budget, progress: Progress) -> None:
-        done = _unpacked(tried)
-        self._entries[tried.number] = done.entry
-        self._on_done(done)
-        progress.advance(done.entry)
-        error = None if tried.packed is None else unpack_error(tried.packed)
-        if error is not None and ends_the_run(error, self._policy):
-            logger.error("%s: %s", printable(tried.entry.key), printable(_told(tried.entry)))
-            error.add_note(f"This was raised for the input {printable(tried.entry.key)!r}.")
-            if error.__traceback__ is None and tried.entry.error is not None and tried.entry.error.traceback:
-                error.add_note(f"In the worker:\n{tried.entry.error.traceback}")
-            raise error
-        budget.spend(done.entry, error)
-
-    def _errands(self) -> Iterator[bytes]:
-        for number, outpath in self._outpaths.items():
-            paths = (self._inpaths[number], outpath)
-            yield encode_errand(Errand(number, _pickled(paths)))
-
-
-def _pickled(paths: tuple[Any, Any]) -> bytes:
-    """Pickled the fast way where another process can unpickle that: what the script defines it may not know."""
-    try:
-        pickled = pickle.dumps(paths)
-    except Exception:  # noqa: BLE001 - pickle raises whatever comes to its mind
-        pickled = b"__main__"
-    return cloudpickle.dumps(paths) if b"__main__" in pickled else pickled
-
-
-def _unpacked(tried: Tried) -> Done:
-    """What came back from a worker; a value that breaks on its way is its own input's failure."""
-    try:
-        return Done(tried.number, tried.entry, None if tried.value is None else pickle.loads(tried.value))
-    except Exception as error:  # noqa: BLE001 - what was pickled there cannot always be unpickled here
-        broken = InputError(f"What was returned cannot be read here: {type(error).__name__}: {error}.")
-        entry = msgspec.structs.replace(tried.entry, status="failed", error=failure_of(broken))
-        return Done(tried.number, entry)
-
-
-def _opened(
-    engine: str | Executor, workers: int | None, policy: Policy, *, address: str = "", imports_main: bool = True
-) -> AbstractContextManager[Executor]:
-    if isinstance(engine, Executor):
-        return nullcontext(engine)
-    most = workers if address else workers or usable_cpus()
-    return open_engine(engine, most, timeout=policy.timeout, address=address, imports_main=imports_main)
-
-
-def _place(path: Any) -> str | None:
-    """A path that is the same for all names of a place, as far as the name tells; None of what is no path."""
-    return os.path.abspath(os.fsdecode(path)) if is_path(path) else None
-
-
-def _failed(inpath: Any, error: Exception) -> Entry:
-    """The entry of an input of which nobody knows where its output goes."""
-    now = datetime.now(UTC)
-    return Entry(text_of(inpath), (), "failed", (), {}, failure_of(error), 1, 0.0, now, "", None)
-
-
-def _told(entry: Entry) -> str:
-    return f"{entry.error.type}: {entry.error.message}" if entry.error else entry.status
-
-
-def _worker_died(error: BrokenExecutor, budget: Budget) -> WorkerDiedError:
-    advice = (
-        "A worker imports the module that the functions are in: look for what ends a process there. In a script, call "
-        "run() under `if __name__ == '__main__':`."
-        if isinstance(error, NoWorkerError)
-        else "engine='processes' goes on, and names the input."
-    )
-    return WorkerDiedError(f"The run was given up after {budget.done} of {budget.total} inputs: {error} {advice}")
+def _told(error: Exception) -> str:
+    failure = failure_of(error)
+    return f"{failure.type}: {failure.message}"

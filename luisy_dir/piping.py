@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import pickle
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -21,86 +20,17 @@ from luisy_dir.engines.event_loop import Cancelled, NoEventLoopError, resolved
 from luisy_dir.engines.loss import Loss
 from luisy_dir.engines.packing import pack_error
 from luisy_dir.entry import Entry, Failure, OutputFile, Status, clean_meta
-from luisy_dir.errors import Abort, InputError, OutputError, Reject
-from luisy_dir.failures import failure_of, failure_of_loss, rejection
-from luisy_dir.item import Item, Source
+from luisy_dir.errors import Abort, InputError, Reject
+from luisy_dir.failures import entry_of_loss, failure_of, rejection
+from luisy_dir.hidden import write_whole
+from luisy_dir.item import Item
+from luisy_dir.job import Tries
 from luisy_dir.output import is_no_output
+from luisy_dir.path_item import PathItem, has_scheme, output_of, sources_of, text_of
 from luisy_dir.peak import Peak
 from luisy_dir.policy import Policy
 from luisy_dir.storage import local, system
 from luisy_dir.streams import Function, functions_of, name_of, wants_item
-
-HIDDEN = ".luisy-"  # begins the names of files that are being written
-_numbers = itertools.count()
-
-
-class PathItem(Item):
-    """One input of a pipeline: a path or a URL, and where its output goes.
-
-    Parameters
-    ----------
-    inpath
-        As it was given.
-    outpath
-        Where the output goes; None where nothing is written.
-    seed
-        From which, with the path, ``rng`` is made.
-
-    Attributes
-    ----------
-    value
-        What a pipe puts here comes back to whoever has sent the item, as it is.
-    """
-
-    __slots__ = ("inpath", "outpath", "value")
-
-    def __init__(self, inpath: Any, outpath: Any = None, seed: int = 0) -> None:
-        super().__init__(text_of(inpath), (), {}, seed)
-        self.inpath = inpath
-        self.outpath = outpath
-        self.value: Any = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return PathItem, (self.inpath, self.outpath, self.seed)
-
-    @property
-    def path(self) -> str:
-        """The input's path or URL."""
-        return self.key
-
-    @property
-    def paths(self) -> list[str]:
-        """The same in a list."""
-        return [self.key]
-
-
-def text_of(path: Any) -> str:
-    """A path or a URL as a text that UTF-8 can carry."""
-    text = os.fsdecode(path) if isinstance(path, (str, bytes, os.PathLike)) else str(path)
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def is_path(path: object) -> bool:
-    """Whether this is a path of this machine.
-
-    Examples
-    --------
-    >>> is_path("data/a.png"), is_path("https://example.org/a.png"), is_path(3)
-    (True, False, False)
-    """
-    return isinstance(path, (str, bytes, os.PathLike)) and not has_scheme(path)
-
-
-def has_scheme(path: object) -> bool:
-    """Whether this is a URL, rather than a path of this machine.
-
-    Examples
-    --------
-    >>> has_scheme("https://example.org/a.png"), has_scheme("data/a.png")
-    (True, False)
-    """
-    scheme, mark, _ = path.partition("://") if isinstance(path, str) else ("", "", "")
-    return bool(mark) and scheme.replace("+", "").isalnum()
 
 
 class Errand(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -112,15 +42,13 @@ class Errand(msgspec.Struct, frozen=True, array_like=True, gc=False):
         Of the input, in the order in which they were given.
     paths
         The input, and where its output goes, pickled.
-    attempts, seconds, started
-        How often it was tried before, how long that took, and when it began.
+    tries
+        How often it was tried before.
     """
 
     number: int
     paths: bytes
-    attempts: int = 0
-    seconds: float = 0.0
-    started: datetime | None = None
+    tries: Tries = Tries()
 
 
 encode_errand = msgspec.msgpack.Encoder().encode
@@ -165,6 +93,8 @@ class Pipe:
         ``skip(inpath, outpath)`` is true of what need not be done.
     is_atomic
         ``write`` gets the name of a hidden file beside the output, which is renamed when it was written.
+    is_synced
+        An output is on the disk before anybody is told of it.
     """
 
     load: Function
@@ -172,6 +102,7 @@ class Pipe:
     write: Function | None = None
     skip: Callable[[Any, Any], Any] | None = None
     is_atomic: bool = True
+    is_synced: bool = False
 
     def __call__(self, item: PathItem) -> list[OutputFile]:
         """Load, process and write one input; returns what was written.
@@ -216,88 +147,22 @@ class Pipe:
         path = os.path.abspath(os.fsdecode(item.outpath))
         system.makedirs(os.path.dirname(path))
         if self.is_atomic:
-            write_whole(item.outpath, lambda hidden: self._call(write, data, hidden, item=item), name_of(write))
+            write_whole(
+                item.outpath,
+                lambda hidden: self._call(write, data, hidden, item=item),
+                name_of(write),
+                sync=self.is_synced,
+            )
         else:
             self._call(write, data, item.outpath, item=item)
+            if self.is_synced:
+                local.sync_path(path)
         state = system.stat(path)
         return [OutputFile(text_of(item.outpath), state.st_size, state.st_mtime_ns, "")]
 
 
 class NotDone(Exception):  # noqa: N818 - carries a verdict from where it is known to where the entry is made
     """There is nothing to do for an input: it is skipped."""
-
-
-def type_of(path: Any) -> Callable[[str], Any]:
-    """What makes a path of the same type of a text."""
-    return str if isinstance(path, (str, bytes)) else type(path)
-
-
-def write_whole(outpath: Any, write: Callable[[Any], object], writer: str) -> None:
-    """Have a hidden file beside the output written, which is renamed when that is done.
-
-    Parameters
-    ----------
-    outpath
-        Where the output goes.
-    write
-        Gets the path of the hidden file, of the type of ``outpath``.
-    writer
-        Its name, for messages.
-
-    Raises
-    ------
-    OutputError
-        It wrote nothing there, or a directory lies where the output goes.
-    """
-    path = os.path.abspath(os.fsdecode(outpath))
-    hidden = type_of(outpath)(_hidden(path))
-    try:
-        write(hidden)
-        _put(os.fspath(hidden), path, writer)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            system.unlink(os.fspath(hidden))
-
-
-def _hidden(path: str) -> str:
-    """A name beside an output, which says who writes there, with the output's suffixes."""
-    folder, name = os.path.split(path)
-    stem, dot, suffixes = name.lstrip(".").partition(".")
-    who = f"{socket.gethostname()}-{os.getpid()}-{next(_numbers)}"
-    return os.path.join(folder, f"{HIDDEN}{who}{dot}{suffixes}" if stem else f"{HIDDEN}{who}")
-
-
-def _put(hidden: str, path: str, writer: str) -> None:
-    try:
-        system.rename(hidden, path)
-    except FileNotFoundError as error:
-        raise OutputError(
-            f"{writer} has written nothing to {hidden!r}, the file that it was given, so that there is no {path!r}. "
-            "Let it write to the path that it gets, or give the pipeline atomic=False."
-        ) from error
-    except IsADirectoryError as error:
-        raise OutputError(f"{path!r} is a directory. Move it away, or write elsewhere.") from error
-
-
-def remove_abandoned(folders: Iterator[str]) -> None:
-    """Remove what writers of this machine that are no more have left half-written in some folders."""
-    begin = f"{HIDDEN}{socket.gethostname()}-"
-    for folder in folders:
-        for name in local.names_in(folder):
-            pid = name.removeprefix(begin).partition("-")[0]
-            if name.startswith(begin) and pid.isdigit() and not _is_running(int(pid)):
-                with contextlib.suppress(OSError):
-                    system.unlink(os.path.join(folder, name))
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 @dataclass(frozen=True)
@@ -335,8 +200,9 @@ class PipeInWorker:
     def __call__(self, encoded: bytes) -> Answer:
         """Do what there is to do with one input."""
         errand = _decode_errand(encoded)
-        started, begin = errand.started or datetime.now(UTC), time.perf_counter()
+        started, begin = datetime.now(UTC), time.perf_counter()
         item = _opened(errand, self.seed)
+        sources = sources_of(item.inpath)  # as they are before anybody has read them
         if self._peak is not None:
             self._peak.begin()
         outputs: list[OutputFile] = []
@@ -358,21 +224,19 @@ class PipeInWorker:
             status, failure, raised = "failed", failure_of(error), error
         if status != "written":
             outputs, meta = [], _what_was_noted(item)
-        seconds = errand.seconds + time.perf_counter() - begin
-        attempts = errand.attempts + 1
-        if raised is not None and self.policy.is_retried(raised, attempts):
-            again = msgspec.structs.replace(errand, attempts=attempts, seconds=seconds, started=started)
-            return [], [(self.policy.delay(attempts), encode_errand(again))]
+        tries = errand.tries.and_one(started, time.perf_counter() - begin)
+        if raised is not None and self.policy.is_retried(raised, tries.attempts):
+            return self._again(errand, tries)
         entry = Entry(
             key=item.key,
-            sources=_sources(item.inpath),
+            sources=sources,
             status=status,
             outputs=tuple(outputs),
             meta=meta,
             error=failure,
-            attempts=attempts,
-            seconds=round(seconds, 6),
-            started=started,
+            attempts=tries.attempts,
+            seconds=round(tries.seconds, 6),
+            started=tries.started or started,
             worker=f"{socket.gethostname()}-{os.getpid()}",
             seed=item.used_seed,
             peak_memory=None if self._peak is None else self._peak.so_far(),
@@ -395,18 +259,16 @@ class PipeInWorker:
         return [self._blamed(_decode_errand(chunk[loss.in_hand]), loss)], left
 
     def _blamed(self, errand: Errand, loss: Loss) -> Answer:
-        started = errand.started or datetime.now(UTC) - timedelta(seconds=loss.seconds)
-        attempts, seconds = errand.attempts + 1, errand.seconds + loss.seconds
-        if self.policy.is_loss_retried(loss, attempts):
-            again = msgspec.structs.replace(errand, attempts=attempts, seconds=seconds, started=started)
-            return [], [(self.policy.delay(attempts), encode_errand(again))]
+        tries = errand.tries.and_a_lost_one(loss)
+        if self.policy.is_loss_retried(loss, tries.attempts):
+            return self._again(errand, tries)
         inpath, _ = pickle.loads(errand.paths)
-        worker = f"{socket.gethostname()}-{loss.pid}"
-        entry = Entry(
-            text_of(inpath), _sources(inpath), "failed", (), {}, failure_of_loss(loss), attempts, round(seconds, 6),
-            started, worker, None,
-        )  # fmt: skip
-        return [Tried(errand.number, entry)], []
+        worker = loss.name or f"{socket.gethostname()}-{loss.pid}"
+        return [Tried(errand.number, entry_of_loss(text_of(inpath), sources_of(inpath), tries, loss, worker))], []
+
+    def _again(self, errand: Errand, tries: Tries) -> Answer:
+        again = msgspec.structs.replace(errand, tries=tries)
+        return [], [(self.policy.delay(tries.attempts), encode_errand(again))]
 
 
 def _what_was_noted(item: Item) -> dict[str, Any]:
@@ -426,30 +288,6 @@ def _pickled(value: object) -> bytes | None:
             "and lists and dictionaries of them."
         ) from error
     return pickled
-
-
-def _sources(inpath: Any) -> tuple[Source, ...]:
-    """The input as the report shows it: one file, or those of a group."""
-    if isinstance(inpath, (list, tuple)):
-        return tuple(source for path in inpath for source in _sources(path))
-    return (_source(inpath),)
-
-
-def _source(inpath: Any) -> Source:
-    return Source("", text_of(inpath), *_size_and_time(inpath))
-
-
-def output_of(outpath: Any) -> OutputFile:
-    """An output as the report shows it; its size is -1 where it is not there, or is no path."""
-    return OutputFile(text_of(outpath), *_size_and_time(outpath), "")
-
-
-def _size_and_time(path: Any) -> tuple[int, int]:
-    if is_path(path):
-        with contextlib.suppress(OSError, ValueError):
-            state = system.stat(os.fsdecode(path))
-            return state.st_size, state.st_mtime_ns
-    return -1, 0
 
 
 def ends_the_run(error: BaseException, policy: Policy) -> bool:

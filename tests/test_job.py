@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luisy_dir.item import Item, Source
-from luisy_dir.job import Job, Part, decode_job, encode_job, job_of
+from luisy_dir.job import Job, Part, Tries, decode_job, encode_job, job_of
 
 NAMES = st.binary(min_size=1, max_size=40)
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
@@ -24,9 +24,11 @@ def test_an_item_is_the_same_after_its_way_to_a_worker(key, name):
 
 
 def test_a_job_that_was_tried_knows_so_after_its_way_back():
-    tried = Job((Part("a", (Source("raw", "a.png", 1, 2),)),), 2, 0.25, datetime(2024, 5, 1, tzinfo=UTC))
+    tries = Tries().and_one(datetime(2024, 5, 1, tzinfo=UTC), 0.25).and_one(datetime(2024, 5, 2, tzinfo=UTC), 0.5)
+    tried = Job((Part("a", (Source("raw", "a.png", 1, 2),)),), tries)
 
     assert decode_job(encode_job(tried)) == tried
+    assert tries == Tries(2, 0.75, datetime(2024, 5, 1, tzinfo=UTC))
 
 
 def test_an_item_is_new_each_time_that_a_job_is_opened():

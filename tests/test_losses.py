@@ -14,7 +14,7 @@ from luisy_dir.entry import OutputFile, decode_entry, encode_entry
 from luisy_dir.errors import WorkerDiedError
 from luisy_dir.formats import Format, read_txt, write_txt
 from luisy_dir.item import Item, Source
-from luisy_dir.job import decode_job, encode_job, job_of
+from luisy_dir.job import Tries, decode_job, encode_job, job_of
 from luisy_dir.journal import Journal, encode_name, journal_of, latest_entries, names_of, worker_name
 from luisy_dir.losses import Losses
 from luisy_dir.policy import Policy
@@ -229,10 +229,11 @@ class TestOtherTries:
         assert [entry.key for entry in done] == ["b"]
         halves = [decode_job(job) for delay, job in again if delay == 0]
         assert [[part.key for part in half.parts] for half in halves] == [["a"], ["c"]]
-        assert {(half.attempts, half.in_batches) for half in halves} == {(1, 1)}
+        assert {(half.tries.attempts, half.in_batches) for half in halves} == {(1, 1)}
 
     def test_what_has_failed_together_is_tried_alone_as_often_as_others(self, run, tmp_path):
-        together = encode_job(msgspec.structs.replace(decode_job(encoded("a")), attempts=3, in_batches=3))
+        tried = msgspec.structs.replace(decode_job(encoded("a")), tries=Tries(3), in_batches=3)
+        together = encode_job(tried)
 
         done, [(_, again)] = self.tried(run, tmp_path, Loss(DEAD, -9, 0), together, retries=1)
         (failed,), _ = self.tried(run, tmp_path, Loss(DEAD, -9, 0), again, retries=1)

@@ -17,7 +17,8 @@ import pytest
 
 import luisy_dir as luisy
 from luisy_dir import errors
-from luisy_dir.pipeline import Pipeline, existing, process_each
+from luisy_dir.errands import process_each
+from luisy_dir.pipeline import Pipeline, existing
 from luisy_dir.policy import Policy
 
 ENGINES = ["serial", "threads", "processes", "async"]

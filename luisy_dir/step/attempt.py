@@ -99,6 +99,7 @@ class Attempt:
 
     def entry(self, verdict: Verdict, job: Job, worker: str) -> Entry:
         """What became of the item, as one of a job."""
+        tries = job.tries.and_one(self.started, self.seconds)
         return Entry(
             key=self.item.key,
             sources=self.sources,
@@ -106,9 +107,9 @@ class Attempt:
             outputs=tuple(self.outputs),
             meta=self.meta,
             error=verdict.error,
-            attempts=job.attempts + 1,
-            seconds=round(job.seconds + self.seconds, 6),
-            started=job.started or self.started,
+            attempts=tries.attempts,
+            seconds=round(tries.seconds, 6),
+            started=tries.started or self.started,
             worker=worker,
             seed=self.item.used_seed,
             peak_memory=self.peak_memory,

@@ -26,7 +26,7 @@ from luisy_dir.errors import (
 from luisy_dir.failures import failure_of
 from luisy_dir.gathering import folder_of
 from luisy_dir.item import Item, printable
-from luisy_dir.job import Job, decode_job, encode_job, parts_of
+from luisy_dir.job import Job, Tries, decode_job, encode_job, parts_of
 from luisy_dir.journal import FILES, Journal, encode_name, journal_of, names_of
 from luisy_dir.peak import Peak
 from luisy_dir.policy import Policy
@@ -220,7 +220,8 @@ class StepInWorker:
         raised = verdict.raised
         attempts = entry.attempts - job.in_batches
         if raised is not None and self.policy.is_retried(raised, attempts):
-            again = Job(parts_of([attempt.item]), entry.attempts, entry.seconds, entry.started, job.in_batches)
+            tries = Tries(entry.attempts, entry.seconds, entry.started)
+            again = Job(parts_of([attempt.item]), tries, job.in_batches)
             return [], [(self.policy.delay(attempts), encode_job(again))]
         line = encode_entry(entry)
         worker.journal.append(line)
@@ -281,9 +282,8 @@ class StepInWorker:
 def _halved(attempts: list[Attempt], job: Job) -> list[tuple[float, bytes]]:
     """Two jobs for items that have failed together."""
     parts = parts_of(attempt.item for attempt in attempts)
-    seconds = job.seconds + sum(attempt.seconds for attempt in attempts) / len(attempts)
-    started = job.started or attempts[0].started
-    again = Job(parts, job.attempts + 1, seconds, started, job.in_batches + 1)
+    tries = job.tries.and_one(attempts[0].started, sum(attempt.seconds for attempt in attempts) / len(attempts))
+    again = Job(parts, tries, job.in_batches + 1)
     return [(0.0, encode_job(half)) for half in again.halves()]
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from luisy_dir.claims import Claims
 from luisy_dir.compat.bigmultipipe.functions import Pout
 from luisy_dir.entry import Entry, OutputFile, clean_meta
+from luisy_dir.errands import Done
 from luisy_dir.errors import DefinitionError, InputError, Reject
-from luisy_dir.pipeline import Done
-from luisy_dir.piping import PathItem, output_of
+from luisy_dir.path_item import PathItem, output_of
 
 if TYPE_CHECKING:
     from luisy_dir.compat.bigmultipipe.multipipe import BigMultiPipe

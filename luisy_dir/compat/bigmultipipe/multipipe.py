@@ -16,10 +16,11 @@ from luisy_dir.compat.bigmultipipe.functions import Pout, assure_list, bmp_clean
 from luisy_dir.compat.bigmultipipe.pools import engine_of
 from luisy_dir.contents import make_folder_for, read_bytes, write_bytes
 from luisy_dir.entry import Entry
+from luisy_dir.errands import Done, process_each
 from luisy_dir.errors import DefinitionError
+from luisy_dir.hidden import remove_abandoned
 from luisy_dir.item import printable
-from luisy_dir.pipeline import Done, process_each
-from luisy_dir.piping import is_path, remove_abandoned
+from luisy_dir.path_item import is_path
 from luisy_dir.policy import Policy
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ class BigMultiPipe:
         is_here = workers <= 1 and policy.timeout is None
         engine = engine_of(_or(PoolClass, self.PoolClass))
         results: dict[int, Done] = {}
-        remove_abandoned(iter([os.fsdecode(_or(kwargs["outdir"], os.curdir))]))
+        remove_abandoned([os.fsdecode(_or(kwargs["outdir"], os.curdir))])
         try:
             with claims_of(files_of(inputs)) as claims:
                 process_each(

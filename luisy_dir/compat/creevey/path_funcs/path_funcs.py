@@ -7,7 +7,7 @@ import uuid
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from luisy_dir.piping import has_scheme
+from luisy_dir.path_item import has_scheme
 
 PathLike = str | os.PathLike[str]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from luisy_dir import pipeline as native
 from luisy_dir.errors import DefinitionError
-from luisy_dir.piping import PathItem, text_of
+from luisy_dir.path_item import PathItem, text_of
 from luisy_dir.resources import usable_cpus
 
 if TYPE_CHECKING:
