@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Any
 
@@ -29,3 +30,10 @@ def write_bytes(path: Any, data: bytes) -> None:
 def make_folder_for(path: Any) -> None:
     """Make the folder that a file shall lie in, and the folders above; what is there already stays as it is."""
     system.makedirs(os.path.dirname(os.path.abspath(os.fsdecode(path))))
+
+
+def check_folder_for(path: Any) -> None:
+    """See that there is the folder that a file shall lie in; FileNotFoundError where there is none."""
+    folder = os.path.dirname(os.path.abspath(os.fsdecode(path)))
+    if local.kind_of(folder) != "folder":
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)

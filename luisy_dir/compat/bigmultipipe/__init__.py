@@ -1,5 +1,6 @@
 """BigMultiPipe's names: a class whose methods read, process and write one large file, run over many in processes."""
 
+from luisy_dir.compat.bigmultipipe.caching import cached_pout
 from luisy_dir.compat.bigmultipipe.counting import num_can_process
 from luisy_dir.compat.bigmultipipe.functions import (
     assure_list,
@@ -19,6 +20,7 @@ __all__ = [
     "NoDaemonPool",
     "assure_list",
     "bmp_cleanup",
+    "cached_pout",
     "multi_logging",
     "multi_proc",
     "no_outfile",

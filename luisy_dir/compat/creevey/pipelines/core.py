@@ -189,7 +189,11 @@ class Pipeline:
             outpath = outpaths[text_of(inpath)] = path_func(inpath)
             return outpath
 
-        pipeline = native.Pipeline(self._load, [partial(self._do, op) for op in self._ops], self._write)
+        pipeline = native.Pipeline(
+            partial(self._load, self.load_func),
+            [partial(self._do, op) for op in self._ops],
+            partial(self._write, self.write_func),
+        )
         workers = usable_cpus() if n_jobs < 0 else n_jobs
         try:
             pipeline.run(inpaths, noted, skip=skip, workers=workers, catch=() if caught is None else caught, **options)
@@ -197,14 +201,19 @@ class Pipeline:
             with suppress(DefinitionError):  # the run has not begun
                 self._report = _frame(pipeline.report(), outpaths)
 
-    def _load(self, inpath: Any, item: PathItem) -> _Box:  # noqa: ARG002 - as the core calls it
-        return _Box(self.load_func(inpath))
+    # These are no methods, because a journal tells pipelines apart by the functions that they call, and by no more.
 
-    def _do(self, op: Function, box: _Box, item: PathItem) -> _Box:  # noqa: ARG002
+    @staticmethod
+    def _load(load_func: Function, inpath: Any, item: PathItem) -> _Box:  # noqa: ARG004 - as the core calls it
+        return _Box(load_func(inpath))
+
+    @staticmethod
+    def _do(op: Function, box: _Box, item: PathItem) -> _Box:  # noqa: ARG004
         return _Box(op(box.data))
 
-    def _write(self, box: _Box, outpath: Any, item: PathItem) -> None:  # noqa: ARG002
-        self.write_func(box.data, outpath)
+    @staticmethod
+    def _write(write_func: Function, box: _Box, outpath: Any, item: PathItem) -> None:  # noqa: ARG004
+        write_func(box.data, outpath)
 
 
 class CustomReportingPipeline(Pipeline):
@@ -214,14 +223,17 @@ class CustomReportingPipeline(Pipeline):
     outpath, inpath=…, log_dict=…)`` may write ``log_dict[inpath]["name"] = value``, with plain values.
     """
 
-    def _load(self, inpath: Any, item: PathItem) -> _Box:
-        return _Box(self.load_func(inpath, log_dict=_log_of(item)))
+    @staticmethod
+    def _load(load_func: Function, inpath: Any, item: PathItem) -> _Box:
+        return _Box(load_func(inpath, log_dict=_log_of(item)))
 
-    def _do(self, op: Function, box: _Box, item: PathItem) -> _Box:
+    @staticmethod
+    def _do(op: Function, box: _Box, item: PathItem) -> _Box:
         return _Box(op(box.data, inpath=item.inpath, log_dict=_log_of(item)))
 
-    def _write(self, box: _Box, outpath: Any, item: PathItem) -> None:
-        self.write_func(box.data, outpath, inpath=item.inpath, log_dict=_log_of(item))
+    @staticmethod
+    def _write(write_func: Function, box: _Box, outpath: Any, item: PathItem) -> None:
+        write_func(box.data, outpath, inpath=item.inpath, log_dict=_log_of(item))
 
 
 class _Log(defaultdict[Any, dict[str, Any]]):
