@@ -25,8 +25,7 @@ class ArgparseHandler:
 class BMPArgparseMixin:
     """Methods that add options with the names of BigMultiPipe's arguments.
 
-    Each takes ``option``, another name; ``default``; ``help``; and what
-    :meth:`argparse.ArgumentParser.add_argument` takes beside.
+    Each takes ``option``, another name, and what :meth:`argparse.ArgumentParser.add_argument` takes: ``default``, ``help``.
 
     Examples
     --------
@@ -43,77 +42,49 @@ class BMPArgparseMixin:
     parser: ArgumentParser
     outname_append = "_bmp"
 
-    def add_outdir(
-        self, option: str = "outdir", default: Any = ".", help: str = "folder of the outputs", **kwargs: Any
-    ) -> None:
+    def add_outdir(self, option: str = "outdir", **kwargs: Any) -> None:
         """Folder of the outputs."""
-        self.parser.add_argument(f"--{option}", default=default, help=help, **kwargs)
+        self._add(option, kwargs, default=".", help="folder of the outputs")
 
-    def add_create_outdir(
-        self,
-        option: str = "create_outdir",
-        default: Any = False,
-        help: str | None = None,
-        **kwargs: Any,  # noqa: FBT002
-    ) -> None:
+    def add_create_outdir(self, option: str = "create_outdir", **kwargs: Any) -> None:
         """Whether that is made where it is not there."""
-        self._add_flag(option, default, help or "make the folder of the outputs", kwargs)
+        self._add(option, kwargs, action=BooleanOptionalAction, default=False, help="make the folder of the outputs")
 
-    def add_read_pout(
-        self,
-        option: str = "read_pout",
-        default: Any = False,
-        help: str | None = None,
-        **kwargs: Any,  # noqa: FBT002
-    ) -> None:
+    def add_read_pout(self, option: str = "read_pout", **kwargs: Any) -> None:
         """Whether what an earlier run has returned is read."""
-        self._add_flag(option, default, help or "read what an earlier run has returned", kwargs)
+        self._add(
+            option, kwargs, action=BooleanOptionalAction, default=False, help="read what an earlier run has returned"
+        )
 
-    def add_write_pout(
-        self,
-        option: str = "write_pout",
-        default: Any = False,
-        help: str | None = None,
-        **kwargs: Any,  # noqa: FBT002
-    ) -> None:
+    def add_write_pout(self, option: str = "write_pout", **kwargs: Any) -> None:
         """Whether what this run returns is kept."""
-        self._add_flag(option, default, help or "keep what this run returns", kwargs)
+        self._add(option, kwargs, action=BooleanOptionalAction, default=False, help="keep what this run returns")
 
-    def add_outname_append(
-        self, option: str = "outname_append", default: Any = None, help: str | None = None, **kwargs: Any
-    ) -> None:
+    def add_outname_append(self, option: str = "outname_append", **kwargs: Any) -> None:
         """What stands before the suffix of an output's name."""
-        default = self.outname_append if default is None else default
-        help = help or f"stands before the suffix of an output's name (default: {default})"
-        self.parser.add_argument(f"--{option}", default=default, help=help, **kwargs)
+        self._add(option, kwargs, default=self.outname_append, help="stands before the suffix of an output's name")
 
-    def add_num_processes(
-        self, option: str = "num_processes", default: Any = 0.8, help: str | None = None, **kwargs: Any
-    ) -> None:
-        """How many processes there are; 0 for as many as CPUs, below 1 for a part of them."""
-        help = help or f"how many processes; 0 for as many as CPUs, below 1 for a part of them (default: {default})"
-        self._add_number(option, default, help, kwargs)
+    def add_num_processes(self, option: str = "num_processes", **kwargs: Any) -> None:
+        """How many processes there are."""
+        self._add(
+            option,
+            kwargs,
+            type=float,
+            default=0.8,
+            help="how many processes; 0 for as many as CPUs, below 1 for a part of them",
+        )
 
-    def add_mem_available(
-        self, option: str = "mem_available", default: Any = None, help: str | None = None, **kwargs: Any
-    ) -> None:
+    def add_mem_available(self, option: str = "mem_available", **kwargs: Any) -> None:
         """Bytes that all processes together may take."""
-        self._add_number(option, default, help or "bytes that all processes together may take", kwargs)
+        self._add(option, kwargs, type=float, default=None, help="bytes that all processes together may take")
 
-    def add_mem_frac(
-        self, option: str = "mem_frac", default: Any = 0.8, help: str | None = None, **kwargs: Any
-    ) -> None:
+    def add_mem_frac(self, option: str = "mem_frac", **kwargs: Any) -> None:
         """Part of the memory that they may take."""
-        self._add_number(option, default, help or f"part of the memory that they may take (default: {default})", kwargs)
+        self._add(option, kwargs, type=float, default=0.8, help="part of the memory that they may take")
 
-    def add_process_size(
-        self, option: str = "process_size", default: Any = None, help: str | None = None, **kwargs: Any
-    ) -> None:
+    def add_process_size(self, option: str = "process_size", **kwargs: Any) -> None:
         """Bytes that one process takes; None, unlike the original's 0.8 bytes, where memory sets no limit."""
-        self._add_number(option, default, help or "bytes that one process takes", kwargs)
+        self._add(option, kwargs, type=float, default=None, help="bytes that one process takes")
 
-    def _add_flag(self, option: str, default: Any, help: str, kwargs: dict[str, Any]) -> None:
-        self.parser.add_argument(f"--{option}", action=BooleanOptionalAction, default=default, help=help, **kwargs)
-
-    def _add_number(self, option: str, default: Any, help: str, kwargs: dict[str, Any]) -> None:
-        self.parser.add_argument(f"--{option}", type=float, default=default, help=help, **kwargs)
+    def _add(self, option: str, given: dict[str, Any], **usual: Any) -> None:
+        self.parser.add_argument(f"--{option}", **usual | given)
