@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from numbers import Integral
 from typing import Any
 
 import cloudpickle
@@ -22,7 +23,7 @@ from luisy_dir.engines.loss import NoWorkerError
 from luisy_dir.engines.mapping import give_up_soon
 from luisy_dir.engines.packing import unpack_error
 from luisy_dir.entry import Entry, OutputFile, encode_entry
-from luisy_dir.errors import InputError, OutputError, WorkerDiedError
+from luisy_dir.errors import InputError, OutputError, SettingError, WorkerDiedError
 from luisy_dir.failures import failure_of
 from luisy_dir.hidden import remove_abandoned
 from luisy_dir.item import RACY_NS, printable
@@ -40,16 +41,32 @@ from luisy_dir.terminal import Terminal
 logger = logging.getLogger("luigi-interface.luisy_dir")
 
 
-def finished_before(journal: str, fingerprint: str, inpaths: Sequence[Any], outpaths: Outpaths) -> dict[int, Entry]:
-    """What has become of the inputs that earlier runs have finished, where it still holds, by their number.
+@dataclass(frozen=True)
+class Earlier:
+    """What the journal of earlier runs says of the inputs of this one.
 
-    It does where the functions are the same, the input is as it was before it was read, and the output as it was
-    written, by size and time of change.
+    Parameters
+    ----------
+    finished
+        What has become of those that need not be done again, by their number.
+    known
+        Numbers of all that it knows: of these nobody asks whether they are to be skipped.
+    """
+
+    finished: Mapping[int, Entry] = field(default_factory=dict)
+    known: Collection[int] = ()
+
+
+def earlier_runs(journal: str, fingerprint: str, inpaths: Sequence[Any], outpaths: Outpaths) -> Earlier:
+    """What earlier runs have noted in a file.
+
+    An input need not be done again where the functions are the same, the input is as it was before it was read, and
+    the output as it was written, by size and time of change.
 
     Parameters
     ----------
     journal
-        Path of the file in which those runs have noted what they did; it may not be there.
+        Path of the file; it may not be there.
     fingerprint
         Of the functions as they are now.
     inpaths, outpaths
@@ -61,18 +78,18 @@ def finished_before(journal: str, fingerprint: str, inpaths: Sequence[Any], outp
         The file is something else.
     """
     if not local.exists(journal):
-        return {}
+        return Earlier()
     if not is_journal(journal):
         raise OutputError(f"{journal!r} is no journal of a pipeline, and is left as it is. Give journal another name.")
     latest = {entry.key: (entry, origin) for entry, origin in read_journal(journal)}
-    finished = {}
-    for number, outpath in outpaths.found.items():
-        entry, origin = latest.get(text_of(inpaths[number]), (None, None))
-        if entry is None or origin is None or origin.fingerprint != fingerprint:
-            continue
-        if _holds(entry, inpaths[number], outpath):
-            finished[number] = entry
-    return finished
+    known = {number: latest[key] for number in outpaths.found if (key := text_of(inpaths[number])) in latest}
+    finished = {
+        number: entry
+        for number, (entry, origin) in known.items()
+        if origin is not None and origin.fingerprint == fingerprint
+        if _holds(entry, inpaths[number], outpaths.found[number])
+    }
+    return Earlier(finished, known.keys())
 
 
 def _holds(entry: Entry, inpath: Any, outpath: Any) -> bool:
@@ -171,8 +188,8 @@ class Run:
         Where their outputs go.
     entries
         Is filled with what has become of each, by its number; whoever gave it reads it also after an error.
-    finished
-        What has become of those that an earlier run has finished, by their number.
+    earlier
+        What is known of earlier runs.
     on_done
         Called with each other one that is done.
     """
@@ -183,14 +200,14 @@ class Run:
         inpaths: Sequence[Any],
         outpaths: Outpaths,
         entries: dict[int, Entry],
-        finished: Mapping[int, Entry] | None = None,
+        earlier: Earlier | None = None,
         on_done: Callable[[Done], object] = lambda _: None,
     ) -> None:
         self._policy = policy
         self._inpaths = inpaths
         self._outpaths = outpaths
         self._entries = entries
-        self._finished = finished or {}
+        self._earlier = earlier or Earlier()
         self._on_done = on_done
 
     def _begin(self) -> None:
@@ -203,7 +220,7 @@ class Run:
                 error.add_note(f"path_func raised this for {printable(text_of(inpath))!r}.")
                 raise error
             self._entries[number] = _failed(inpath, error)
-        self._entries.update(self._finished)
+        self._entries.update(self._earlier.finished)
 
     def go(
         self,
@@ -282,8 +299,9 @@ class Run:
 
     def _errands(self) -> Iterator[bytes]:
         for number, outpath in self._outpaths.found.items():
-            if number not in self._finished:
-                yield encode_errand(Errand(number, _pickled((self._inpaths[number], outpath))))
+            if number not in self._earlier.finished:
+                paths = _pickled((self._inpaths[number], outpath))
+                yield encode_errand(Errand(number, paths, is_known=number in self._earlier.known))
 
 
 def _pickled(paths: tuple[Any, Any]) -> bytes:
@@ -309,6 +327,8 @@ def executor_for(
     engine: str | Executor, workers: int | None, policy: Policy, *, address: str = "", imports_main: bool = True
 ) -> AbstractContextManager[Executor]:
     """Opens the executor that an engine stands for; one of the user's own is left open."""
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, Integral) or workers < 1):
+        raise SettingError(f"workers is {workers!r}. Give a whole number from 1, or None for as many as usable CPUs.")
     if isinstance(engine, Executor):
         return nullcontext(engine)
     most = workers if address else workers or usable_cpus()

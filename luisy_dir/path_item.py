@@ -22,6 +22,8 @@ class PathItem(Item):
         Where the output goes; None where nothing is written.
     seed
         From which, with the path, ``rng`` is made.
+    is_known
+        An earlier run has noted what became of it.
 
     Attributes
     ----------
@@ -29,12 +31,13 @@ class PathItem(Item):
         What a pipe puts here comes back to whoever has sent the item, as it is.
     """
 
-    __slots__ = ("inpath", "outpath", "value")
+    __slots__ = ("inpath", "is_known", "outpath", "value")
 
-    def __init__(self, inpath: Any, outpath: Any = None, seed: int = 0) -> None:
+    def __init__(self, inpath: Any, outpath: Any = None, seed: int = 0, *, is_known: bool = False) -> None:
         super().__init__(text_of(inpath), (), {}, seed)
         self.inpath = inpath
         self.outpath = outpath
+        self.is_known = is_known
         self.value: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from luisy_dir.code import of_function
 from luisy_dir.contents import make_folder_for
 from luisy_dir.engines.event_loop import event_loop_here, resolved
 from luisy_dir.entry import Entry
-from luisy_dir.errands import Run, executor_for, finished_before
+from luisy_dir.errands import Earlier, Run, earlier_runs, executor_for
 from luisy_dir.errors import DefinitionError
 from luisy_dir.failures import failure_of
 from luisy_dir.fingerprint import fingerprint_of
@@ -144,7 +144,8 @@ class Pipeline:
         journal
             A file in which what is done is noted as it is done, and from which the next run that is given it goes on:
             what was written or rejected is not done again where input and output have the size and time of change of
-            then, and the functions do the same; its row is that of then. Each output is brought to the disk.
+            then, and the functions do the same; its row is that of then. Of inputs that it knows ``skip`` is not asked.
+            Each output is brought to the disk.
         progress
             ``auto``, ``on`` or ``off``.
 
@@ -180,11 +181,11 @@ class Pipeline:
         try:
             paths = _each_once(inpaths)
             outpaths = find_outpaths(paths, self._path_func(path_func))
-            finished = self._finished(journal, paths, outpaths, seed)
+            earlier = self._earlier(journal, paths, outpaths, seed)
             pipe = Pipe(self.load, ops_of(self.ops), self.write, skip, self.atomic, is_synced=journal is not None)
             opened = executor_for(engine, workers, policy, address=dask_address)
             with self._opened(journal, seed) as notes:
-                Run(policy, paths, outpaths, entries, finished).go(
+                Run(policy, paths, outpaths, entries, earlier).go(
                     PipeInWorker(pipe, policy, seed),
                     opened,
                     workers or usable_cpus(),
@@ -228,7 +229,7 @@ class Pipeline:
         """
         paths = _each_once(inpaths)
         outpaths = find_outpaths(paths, self._path_func(path_func))
-        finished = self._finished(journal, paths, outpaths, seed)
+        earlier = self._earlier(journal, paths, outpaths, seed)
 
         def planned(number: int, inpath: Any) -> PlannedInput:
             if number in outpaths.refused:
@@ -236,10 +237,11 @@ class Pipeline:
             if number in outpaths.failed:
                 return PlannedInput(inpath, None, "fail", _told(outpaths.failed[number]))
             outpath = outpaths.found[number]
-            if number in finished:
+            if number in earlier.finished:
                 return PlannedInput(inpath, outpath, "finished")
             try:
-                is_skipped = skip is not None and resolved(skip(inpath, outpath))
+                asked = None if number in earlier.known else skip
+                is_skipped = asked is not None and resolved(asked(inpath, outpath))
             except Exception as error:  # noqa: BLE001 - the user's function may raise anything
                 return PlannedInput(inpath, outpath, "fail", _told(error))
             return PlannedInput(inpath, outpath, "skip" if is_skipped else "process")
@@ -247,10 +249,10 @@ class Pipeline:
         with event_loop_here():
             return PipelinePlan([planned(number, inpath) for number, inpath in enumerate(paths)])
 
-    def _finished(self, journal: PathLike | None, paths: list[Any], outpaths: Outpaths, seed: int) -> dict[int, Entry]:
+    def _earlier(self, journal: PathLike | None, paths: list[Any], outpaths: Outpaths, seed: int) -> Earlier:
         if journal is None:
-            return {}
-        return finished_before(os.fsdecode(journal), self._fingerprint(seed), paths, outpaths)
+            return Earlier()
+        return earlier_runs(os.fsdecode(journal), self._fingerprint(seed), paths, outpaths)
 
     def _opened(self, journal: PathLike | None, seed: int) -> AbstractContextManager[Journal | None]:
         if journal is None:

@@ -44,11 +44,14 @@ class Errand(msgspec.Struct, frozen=True, array_like=True, gc=False):
         The input, and where its output goes, pickled.
     tries
         How often it was tried before.
+    is_known
+        A journal knows of it, so that nobody asks whether it is to be skipped.
     """
 
     number: int
     paths: bytes
     tries: Tries = Tries()
+    is_known: bool = False
 
 
 encode_errand = msgspec.msgpack.Encoder().encode
@@ -62,7 +65,7 @@ def item_of(encoded: bytes, seed: int = 0) -> PathItem:
 
 def _opened(errand: Errand, seed: int) -> PathItem:
     inpath, outpath = pickle.loads(errand.paths)
-    return PathItem(inpath, outpath, seed)
+    return PathItem(inpath, outpath, seed, is_known=errand.is_known)
 
 
 class Tried(NamedTuple):
@@ -114,7 +117,7 @@ class Pipe:
         NotDone
             There is nothing to do.
         """
-        if self.skip is not None and resolved(self.skip(item.inpath, item.outpath)):
+        if self.skip is not None and not item.is_known and resolved(self.skip(item.inpath, item.outpath)):
             raise NotDone(f"{name_of(self.skip)} says that it need not be done")
         data = self._call(self.load, item.inpath, item=item)
         if data is None:

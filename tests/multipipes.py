@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pipes
 import signal
 import threading
 import time
@@ -194,4 +195,15 @@ class Folders(BigMultiPipe):
     def file_write(self, data, outname, **kwargs):
         super().file_write(data, outname, **kwargs)
         np.save(outname, data)
+        return outname
+
+
+class Hanging(BigMultiPipe):
+    """Is killed while it writes a file in a way of its own."""
+
+    def data_process(self, data, **kwargs):
+        return pipes.note_call(data.decode())
+
+    def file_write(self, data, outname, **kwargs):
+        pipes.hang_while_writing(data, outname)
         return outname

@@ -232,6 +232,18 @@ class TestReport:
         assert len(pipeline.run_report_) == 0
         assert pipeline.run_report_.dtypes.to_dict() == full.dtypes.to_dict()
 
+    def test_times_are_seconds_since_1970_in_every_time_zone(self, files, outdir, monkeypatch):
+        pipeline = Pipeline(load_func=load_image_from_disk, write_func=write_image)
+        monkeypatch.setenv("TZ", "Asia/Kolkata")
+        time.tzset()
+        try:
+            report = pipeline.run(files[:1], partial(replace_dir, outdir=outdir), 1)
+        finally:
+            monkeypatch.undo()
+            time.tzset()
+
+        assert abs(report["time_finished"].iloc[0] - time.time()) < 600
+
     def test_it_goes_to_parquet_and_csv_and_back(self, files, outdir, tmp_path):
         pipeline = Pipeline(
             load_func=load_image_from_disk,

@@ -25,7 +25,7 @@ class ArgparseHandler:
 class BMPArgparseMixin:
     """Methods that add options with the names of BigMultiPipe's arguments.
 
-    Each takes ``option``, another name, and what :meth:`argparse.ArgumentParser.add_argument` takes: ``default``, ``help``.
+    Each takes ``option``, another name, and what :meth:`argparse.ArgumentParser.add_argument` takes.
 
     Examples
     --------

@@ -133,7 +133,7 @@ class Pipeline:
         old = report[["outpath"]].copy()
         old["skipped_existing"] = report["skipped"].astype("int64")
         old["exception_handled"] = report["error"].notna().astype("int64")
-        old["time_finished"] = report["time_finished"].map(lambda time: time.timestamp()).astype("float64")
+        old["time_finished"] = _seconds_since_1970(report["time_finished"])
         return old.join(report.drop(columns=[name for name in _STANDARD if name in report]))
 
     def __call__(
@@ -289,6 +289,12 @@ def _frame(report: pd.DataFrame, outpaths: dict[str, Any]) -> pd.DataFrame:
     )
     custom = list(report.columns)[list(report.columns).index("error") + 1 :]
     return frame.join(report[[name for name in custom if name != "peak_memory"]])
+
+
+def _seconds_since_1970(times: pd.Series[pd.Timestamp]) -> pd.Series[float]:
+    import pandas as pd
+
+    return (times.dt.tz_localize(_local_zone()) - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
 
 
 def _local_zone() -> Any:
