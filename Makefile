@@ -6,13 +6,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := demo
+PANDAS2 := build/pandas2
 
 export LUIGI_CONFIG_PATH := $(CURDIR)/luigi.cfg
 
-.PHONY: help demo test lint format bench stress clean
+.PHONY: help demo test test-pandas2 lint format bench stress clean
 
 help:            ## show this list
-	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
 
 $(STAMP): pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +26,17 @@ demo: $(STAMP)   ## build 240 images, run three layers over them, and say where 
 
 test: $(STAMP)   ## run all the tests
 	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+# Reports are frames, which another pandas makes of the same entries in this process: no need for workers in others.
+test-pandas2: $(PANDAS2)/.installed ## run the tests that make frames with pandas 2
+	PYTHONPATH=$(PANDAS2) $(BIN)/python -c 'import pandas; assert pandas.__version__.startswith("2."), pandas.__version__'
+	PYTHONPATH=$(PANDAS2) $(BIN)/python -m pytest -n 2 -k "not processes and not two and not Die and not Killed" \
+		tests/test_report.py tests/test_pipeline.py tests/test_acceptance_pipelines.py tests/test_compat_creevey.py \
+		tests/test_compat_bigmultipipe.py
+
+$(PANDAS2)/.installed: $(STAMP)
+	$(BIN)/python -m pip install --quiet --upgrade --target $(PANDAS2) --no-deps 'pandas<3' pytz tzdata
+	@touch $@
 
 lint: $(STAMP)   ## check style and types
 	$(BIN)/ruff check .
