@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import os
 import subprocess
@@ -23,10 +24,12 @@ from luisy_dir.compat.bigmultipipe import (
     NestablePool,
     NoDaemonPool,
     assure_list,
+    cached_pout,
     no_outfile,
     num_can_process,
     prune_pout,
 )
+from luisy_dir.compat.bigmultipipe.argparse_handler import ArgparseHandler, BMPArgparseMixin
 
 HOW = {
     "one": {"num_processes": 1},
@@ -613,3 +616,105 @@ def test_luigi_is_not_needed():
 
 def test_a_tuple_is_several_functions():
     assert assure_list((abs, len)) == [abs, len]
+
+
+class TestCachedPout:
+    """What a run has returned is kept for the next program."""
+
+    @pytest.fixture
+    def run(self, texts, out):
+        """A pipeline that notes how often it runs."""
+        in_names, multipipe = texts("a", "b"), mp.Texts(outdir=out, num_processes=1, post_process_list=mp.note_keywords)
+
+        def go(create_outdir=False, **kwargs):
+            go.runs += 1
+            return multipipe.pipeline(in_names, create_outdir=create_outdir, **kwargs)
+
+        go.runs = 0
+        return go
+
+    def test_it_is_returned_and_nothing_runs(self, run, tmp_path):
+        pout = cached_pout(run, tmp_path / "pout", write_pout=True, word="kept")
+
+        assert cached_pout(run, tmp_path / "pout", read_pout=True, word="other") == pout
+        assert pout[0][1]["word"] == "kept"
+        assert run.runs == 1
+
+    def test_without_a_file_the_pipeline_runs(self, run, tmp_path):
+        cached_pout(run, tmp_path / "pout", read_pout=True)
+
+        assert run.runs == 1
+        assert not (tmp_path / "pout").exists()
+
+    @pytest.mark.parametrize("content", [b"", b"no pickle", b"\x80\x05\x95"])
+    def test_a_file_that_cannot_be_read_is_told_of_and_replaced(self, run, tmp_path, caplog, content):
+        (tmp_path / "pout").write_bytes(content)
+
+        pout = cached_pout(run, tmp_path / "pout", read_pout=True, write_pout=True)
+
+        assert f"{tmp_path / 'pout'} cannot be read" in caplog.text
+        assert cached_pout(run, tmp_path / "pout", read_pout=True) == pout
+        assert run.runs == 1
+
+    def test_a_folder_that_is_not_there_is_an_error_before_anything_runs(self, run, tmp_path):
+        with pytest.raises(FileNotFoundError, match="new"):
+            cached_pout(run, tmp_path / "new" / "pout", write_pout=True)
+        assert run.runs == 0
+
+        cached_pout(run, tmp_path / "new" / "pout", write_pout=True, create_outdir=True)
+        assert files_below(tmp_path / "new") == ["pout"]
+
+    def test_the_folder_may_be_the_current_one(self, run, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+
+        cached_pout(run, "pout", write_pout=True, create_outdir=True)
+
+        assert (tmp_path / "pout").exists()
+
+    @pytest.mark.parametrize("what", ["read_pout", "write_pout"])
+    def test_a_file_without_a_name_is_refused(self, run, what):
+        with pytest.raises(errors.DefinitionError, match="need a file"):
+            cached_pout(run, **{what: True})
+
+
+class TestArgparse:
+    """The arguments as options of a command line."""
+
+    NAMES = (
+        "outdir", "create_outdir", "read_pout", "write_pout", "outname_append", "num_processes", "mem_available",
+        "mem_frac", "process_size",
+    )  # fmt: skip
+
+    @staticmethod
+    def parsed(*arguments, **options):
+        class Options(BMPArgparseMixin, ArgparseHandler):
+            def add_all(self):
+                for name in TestArgparse.NAMES:
+                    getattr(self, f"add_{name}")(**options.get(name, {}))
+
+        parser = argparse.ArgumentParser()
+        Options(parser).add_all()
+        return vars(parser.parse_args(arguments))
+
+    def test_usual_values_run_a_pipeline(self, texts, out):
+        options = self.parsed("--outdir", out)
+        read, write = options.pop("read_pout"), options.pop("write_pout")
+
+        pout = BigMultiPipe(**options).pipeline(texts("a"))
+
+        assert (read, write) == (False, False)
+        assert [name for name, _ in pout] == [os.path.join(out, "000_bmp.txt")]
+
+    def test_each_may_be_given(self):
+        given = self.parsed(
+            "--outdir", "o", "--create_outdir", "--no-read_pout", "--write_pout", "--outname_append", "_x",
+            "--num_processes", "2", "--mem_available", "1000", "--mem_frac", "0.5", "--process_size", "300",
+        )  # fmt: skip
+
+        assert given == dict(zip(self.NAMES, ["o", True, False, True, "_x", 2, 1000, 0.5, 300], strict=True))
+
+    def test_names_and_usual_values_may_be_others(self):
+        given = self.parsed(read_pout={"option": "read_flats", "default": True}, outdir={"help": "where to"})
+
+        assert given["read_flats"] is True
+        assert "read_pout" not in given
