@@ -171,7 +171,7 @@ def process_each(  # noqa: PLR0913 - each has a default
     """
     outpaths = Outpaths(dict.fromkeys(range(len(inputs))))
     run = Run(policy, inputs, outpaths, {}, on_done=on_done)
-    opened = executor_for(engine, workers, policy, imports_main=imports_main)
+    opened = executor_for(engine, workers, policy, run.begin(), imports_main=imports_main)
     run.go(PipeInWorker(function, policy), opened, workers, show=progress, name=name)
 
 
@@ -210,8 +210,8 @@ class Run:
         self._earlier = earlier or Earlier()
         self._on_done = on_done
 
-    def _begin(self) -> None:
-        """Take in what is known before anything is done; raise where that is to end the run."""
+    def begin(self) -> int:
+        """Take in what is known before anything is done, and raise where that ends the run; how many are to be done."""
         for refusal in self._outpaths.refused.values():
             raise refusal
         for number, error in self._outpaths.failed.items():
@@ -221,6 +221,7 @@ class Run:
                 raise error
             self._entries[number] = _failed(inpath, error)
         self._entries.update(self._earlier.finished)
+        return len(self._outpaths.found) - len(self._earlier.finished)
 
     def go(
         self,
@@ -233,7 +234,7 @@ class Run:
         show: str = "auto",
         name: str = "Pipeline",
     ) -> None:
-        """Do what there is to do.
+        """Do what there is to do, once it has begun.
 
         Parameters
         ----------
@@ -252,7 +253,6 @@ class Run:
         name
             Of the run, for those who watch it.
         """
-        self._begin()
         budget = Budget(self._policy.allowed(len(self._inpaths)), len(self._inpaths), lambda entry: entry.key)
         progress = Progress(name, len(self._inpaths))
         for entry in self._entries.values():
@@ -324,14 +324,20 @@ def _unpacked(tried: Tried) -> Done:
 
 
 def executor_for(
-    engine: str | Executor, workers: int | None, policy: Policy, *, address: str = "", imports_main: bool = True
+    engine: str | Executor,
+    workers: int | None,
+    policy: Policy,
+    things: int,
+    *,
+    address: str = "",
+    imports_main: bool = True,
 ) -> AbstractContextManager[Executor]:
-    """Opens the executor that an engine stands for; one of the user's own is left open."""
+    """Opens what an engine stands for, with no more workers than things to do; an executor of the user's stays open."""
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, Integral) or workers < 1):
         raise SettingError(f"workers is {workers!r}. Give a whole number from 1, or None for as many as usable CPUs.")
     if isinstance(engine, Executor):
         return nullcontext(engine)
-    most = workers if address else workers or usable_cpus()
+    most = workers if address else min(workers or usable_cpus(), max(things, 1))
     return open_engine(engine, most, timeout=policy.timeout, address=address, imports_main=imports_main)
 
 

@@ -182,10 +182,11 @@ class Pipeline:
             paths = _each_once(inpaths)
             outpaths = find_outpaths(paths, self._path_func(path_func))
             earlier = self._earlier(journal, paths, outpaths, seed)
+            run = Run(policy, paths, outpaths, entries, earlier)
+            opened = executor_for(engine, workers, policy, run.begin(), address=dask_address)
             pipe = Pipe(self.load, ops_of(self.ops), self.write, skip, self.atomic, is_synced=journal is not None)
-            opened = executor_for(engine, workers, policy, address=dask_address)
             with self._opened(journal, seed) as notes:
-                Run(policy, paths, outpaths, entries, earlier).go(
+                run.go(
                     PipeInWorker(pipe, policy, seed),
                     opened,
                     workers or usable_cpus(),

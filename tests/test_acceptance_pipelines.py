@@ -19,6 +19,7 @@ from pathlib import Path
 import multipipes as mp
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from conftest import files_below
 from PIL import Image
@@ -317,7 +318,14 @@ class TestNumberOfWorkers:
         assert max(seen) == most
         assert set(report["status"]) == {"written"}
 
-    @pytest.mark.parametrize("workers", [-1, 0.5, True])
+    def test_there_are_no_more_processes_than_inputs(self, texts):
+        report = luisy.Pipeline(pipes.read_text, pipes.note_siblings).run(
+            texts("a", "b", "c"), engine="processes", workers=8
+        )
+
+        assert max(report["siblings"]) <= 3
+
+    @pytest.mark.parametrize("workers", [-1, 0, 0.5, True])
     def test_a_number_that_makes_no_sense_is_refused(self, texts, workers):
         with pytest.raises(ValueError, match=f"workers is {workers}"):
             luisy.Pipeline(pipes.read_text).run(texts("a"), workers=workers)
@@ -595,6 +603,7 @@ class TestTrouble:
         assert [number for number, (*_, error) in enumerate(rows) if error is not None] == [5]
         assert rows[5][2].startswith("Timeout(")
         assert len(files_in(out)) == 29
+        assert [child for child in psutil.Process().children() if "resource_tracker" not in str(child.cmdline())] == []
 
     @on_every_engine
     def test_one_bad_file_among_a_hundred_is_one_row(self, texts, out, spelling, engine):
@@ -804,9 +813,10 @@ class TestKilledPrograms:
         assert states(out)["001.txt"] == before["001.txt"]
         assert [path for path, *_ in spelled.rows()] == paths
 
-    def test_a_multipipe_begins_anew_and_replaces_what_is_torn(self, paths, out, calls, kill):
+    @pytest.mark.parametrize("processes", ["1", "2"])
+    def test_a_multipipe_begins_anew_and_replaces_what_is_torn(self, paths, out, calls, kill, processes):
         """Its own ``file_write`` gets the name itself, so that half a file lies there until then."""
-        kill(BigMultiPipe, "1")
+        kill(BigMultiPipe, processes)
         assert (out / "002_bmp.txt").read_text() == "half"
         calls()
 

@@ -626,7 +626,7 @@ class TestCachedPout:
         """A pipeline that notes how often it runs."""
         in_names, multipipe = texts("a", "b"), mp.Texts(outdir=out, num_processes=1, post_process_list=mp.note_keywords)
 
-        def go(create_outdir=False, **kwargs):
+        def go(*, create_outdir, **kwargs):
             go.runs += 1
             return multipipe.pipeline(in_names, create_outdir=create_outdir, **kwargs)
 
