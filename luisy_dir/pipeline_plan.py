@@ -75,7 +75,7 @@ class PipelinePlan:
         for fate, count in counts.items():
             rows = [row for row in self.rows if row.fate == fate][:_EXAMPLES]
             more = " …" if count > _EXAMPLES else ""
-            lines.append(f"  {_TOLD[fate]}: {', '.join(repr(printable(text_of(row.inpath))) for row in rows)}{more}")
+            lines.append(f"  {_TOLD[fate]}: {', '.join(repr(text_of(row.inpath)) for row in rows)}{more}")
             lines += [f"    {printable(row.reason)}" for row in rows if row.reason]
         if "refuse" in counts:
             lines.append("  A run would do nothing, because of what is refused.")

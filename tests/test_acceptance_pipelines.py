@@ -1023,5 +1023,11 @@ class TestPlan:
     def test_of_nothing_there_is_nothing_to_do(self, pipeline, out):
         assert str(pipeline.plan([], partial(in_folder, out))) == "0 inputs: nothing to do"
 
-    def test_no_name_of_a_file_writes_on_the_terminal(self, pipeline, out):
-        assert "\x1b" not in str(pipeline.plan(["\x1b[31m"], partial(in_folder, out)))
+    def test_no_name_and_no_message_writes_on_the_terminal(self, pipeline, out):
+        def skip(inpath, outpath):
+            raise ValueError(inpath)
+
+        told = str(pipeline.plan([Path("\x1b[31m")], partial(in_folder, out), skip=skip))
+
+        assert "to fail: '\\x1b[31m'" in told
+        assert "\x1b" not in told
