@@ -415,23 +415,24 @@ def _parsed(setting: Setting, value: Any, source: str) -> Any:
 
 
 def _found(setting: Setting, task: object) -> tuple[Any, str]:
-    flag = "--luisy-dir-" + setting.name.replace("_", "-")
-    config_format = "toml" if isinstance(get_config(), LuigiTomlParser) else "cfg"
-    variable = "LUISY_DIR_" + setting.name.upper()
-    candidates = (
-        (_flag(setting.name), f"the flag {flag}"),
-        (_set_in_python.get(setting.name), f"set_{setting.name}()" if setting.is_of_task else "scratch()"),
-        (os.environ.get(variable), f"the environment variable {variable}"),
-        (
-            getattr(task, setting.name, None) if setting.is_of_task else None,
-            f"the class or decorator of {type(task).__name__}",
-        ),
-        (_configured(setting.name), f"[{_SECTION}] in luigi.{config_format}"),
-    )
-    for value, source in candidates:
+    """The value of the strongest source that has one, and what that source is called."""
+    for value, source in _given(setting, task):
         if value is not None and value != "":
             return value, source
     return setting.default, "the default"
+
+
+def _given(setting: Setting, task: object) -> Iterator[tuple[Any, str]]:
+    """What each source says, the strongest first; a run asks hundreds of times, so none is asked without need."""
+    name = setting.name
+    yield _flag(name), "the flag --luisy-dir-" + name.replace("_", "-")
+    yield _set_in_python.get(name), f"set_{name}()" if setting.is_of_task else "scratch()"
+    variable = "LUISY_DIR_" + name.upper()
+    yield os.environ.get(variable), f"the environment variable {variable}"
+    if setting.is_of_task:
+        yield getattr(task, name, None), f"the class or decorator of {type(task).__name__}"
+    config = get_config()
+    yield _configured(config, name), f"[{_SECTION}] in luigi.{'toml' if isinstance(config, LuigiTomlParser) else 'cfg'}"
 
 
 def is_auto(name: str, task: object = None) -> bool:
@@ -439,9 +440,9 @@ def is_auto(name: str, task: object = None) -> bool:
     return bool(_found(SETTINGS[name], task)[0] == "auto")
 
 
-def _configured(name: str) -> Any:
+def _configured(config: Any, name: str) -> Any:
     try:
-        return get_config().get(_SECTION, name, None)
+        return config.get(_SECTION, name) if config.has_option(_SECTION, name) else None
     except InterpolationError as error:
         raise SettingError(
             f"The setting {name!r} in [{_SECTION}] of luigi.cfg cannot be read: {error}. Write a percent sign twice, "

@@ -95,12 +95,9 @@ def write_files():
 
 def files_below(folder):
     """Relative path of every visible file below ``folder``, sorted."""
-    return sorted(
-        os.path.relpath(os.path.join(parent, name), folder)
-        for parent, _, names in os.walk(folder)
-        for name in names
-        if not os.path.relpath(os.path.join(parent, name), folder).startswith(".")
-    )
+    begin = len(os.path.join(folder, ""))
+    paths = (os.path.join(parent, name)[begin:] for parent, _, names in os.walk(folder) for name in names)
+    return sorted(path for path in paths if not path.startswith("."))
 
 
 def an_entry(key, **facts):

@@ -436,8 +436,8 @@ def state_of_everything(folder: str) -> dict[str, tuple[int, int, int]]:
     found = {}
     for parent, folders, names in os.walk(folder):
         for name in (".", *folders, *names):
-            state = os.lstat(os.path.join(parent, name))
-            found[os.path.join(parent, name)] = (state.st_ino, state.st_size, state.st_mtime_ns)
+            state = os.lstat(path := os.path.join(parent, name))
+            found[path] = (state.st_ino, state.st_size, state.st_mtime_ns)
     return found
 
 

@@ -952,6 +952,26 @@ class TestInheritance:
             with pytest.raises(TypeError):
                 decorator()(KeptText)
 
+    def test_parameters_and_their_order_are_those_that_luigi_finds(self):
+        class Mixin:
+            from_mixin = luigi.Parameter(default="")
+            hidden = luigi.Parameter(default="")
+
+        class Parent(KeptText):
+            later = luigi.IntParameter(default=0)
+            gone = luigi.IntParameter(default=0)
+            again = luigi.IntParameter(default=0)
+
+        class Grandchild(Mixin, Parent):
+            again = luigi.IntParameter(default=1)
+            gone = None
+            hidden = "a constant"
+
+        Parent.added = luigi.IntParameter(default=2)
+        names = [name for name, _ in Grandchild.get_params()]
+        assert names == ["from_mixin", "later", "again", "added"]
+        assert Grandchild.get_params() == luigi.Task.get_params.__func__(Grandchild)
+
     def test_class_name_and_bases_stay_as_they_are(self):
         @luigi.util.requires(SizedLetters)
         class Heir(KeptText):
