@@ -6,6 +6,8 @@ import gc
 import logging
 import multiprocessing
 import os
+import pathlib
+import tempfile
 import threading
 import time
 from datetime import UTC, datetime
@@ -22,6 +24,39 @@ from luisy_dir.item import Source
 hypothesis.settings.register_profile("same examples", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("search", deadline=None)
 hypothesis.settings.load_profile("same examples")
+
+MEMORY = "/dev/shm"
+_ROOM_BYTES = 2 * 1024**3
+# What these write lies on the disk all the same: calls to the operating system, runs and command lines as users have
+# them. `TMPDIR=/tmp make test` puts all of it there.
+_ON_DISK = {
+    "test_concurrency.py", "test_luigi.py", "test_never_wrong.py", "test_space.py", "test_storage.py",
+    "test_transaction.py",
+}  # fmt: skip
+
+
+def pytest_configure():
+    """What tests write lies in memory: they sync thousands of times, and a disk takes 50 ms each time."""
+    if "TMPDIR" not in os.environ and _has_room(MEMORY):
+        tempfile.tempdir = MEMORY
+
+
+def _has_room(folder):
+    """Whether tests can write there and start what they have written: in a container it may be small or bar programs."""
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return False
+    facts = os.statvfs(folder)
+    return facts.f_bavail * facts.f_frsize >= _ROOM_BYTES and not facts.f_flag & os.ST_NOEXEC
+
+
+@pytest.fixture
+def tmp_path(tmp_path, request):
+    """The test's own folder; on the disk for those that are to run there."""
+    if request.path.name not in _ON_DISK or not str(tmp_path).startswith(MEMORY):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="luisy_dir-") as folder:
+        yield pathlib.Path(folder)
 
 
 @pytest.fixture(autouse=True)
