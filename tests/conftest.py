@@ -42,7 +42,7 @@ def pytest_configure():
 
 
 def _has_room(folder):
-    """Whether tests can write there and start what they have written: in a container it may be small or bar programs."""
+    """Whether tests can write there and start what they have written: a container's is small, or bars programs."""
     if not os.access(folder, os.W_OK | os.X_OK):
         return False
     facts = os.statvfs(folder)
@@ -114,18 +114,19 @@ def _descriptors():
 @pytest.fixture
 def write_files():
     """Write files into a folder: ``write_files(folder, {"a.txt": b"…"})``; times of change lie in the past."""
+    return put_files
 
-    def write(folder, files, *, age_seconds=60.0):
-        then = time.time() - age_seconds
-        for name, content in files.items():
-            path = os.path.join(folder, name)
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "wb") as file:
-                file.write(content)
-            os.utime(path, (then, then))
-        return str(folder)
 
-    return write
+def put_files(folder, files, *, age_seconds=60.0):
+    """The same for fixtures of a whole module; the folder as text."""
+    then = time.time() - age_seconds
+    for name, content in files.items():
+        path = os.path.join(folder, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(content)
+        os.utime(path, (then, then))
+    return str(folder)
 
 
 def files_below(folder):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from conftest import files_below
+from conftest import files_below, put_files
 from test_cli import BAD_NEWS, ERROR, FINE, PIPELINE, ROOT, json_of, run, run_demo, state_of
 
 from luisy_dir.generations import repair, rollback, versions
@@ -56,12 +57,21 @@ def letters(working_dir, write_files):
     return write
 
 
-@pytest.fixture
-def folder(letters):
-    """A folder with the pipeline, whose tasks Upper and Twice have run over four letters."""
-    folder = letters(a="alpha", b="beta", c="gamma", d="delta")
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A folder with the pipeline, whose tasks Upper and Twice have run over four letters; nobody touches it."""
+    folder = tmp_path_factory.mktemp("published")
+    (folder / "planned.py").write_text(PIPELINE)
+    texts = {"a": b"alpha", "b": b"beta", "c": b"gamma", "d": b"delta"}
+    put_files(folder / "planned" / "raw" / "letters", {f"{name}.txt": text for name, text in texts.items()})
     luigi(folder, "Twice")
     return folder
+
+
+@pytest.fixture
+def folder(letters, published, working_dir):
+    """A copy of that for one test."""
+    return pathlib.Path(shutil.copytree(published, working_dir, dirs_exist_ok=True))
 
 
 def upper(folder):
@@ -72,7 +82,8 @@ def luigi(folder, *arguments, module="planned", **environment):
     subprocess.run(
         [sys.executable, "-B", "-m", "luigi", "--module", module, *arguments, "--local-scheduler", "--no-lock"],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": ".", "LUIGI_CONFIG_PATH": str(ROOT / "luigi.cfg"), **environment},
+        env={name: value for name, value in os.environ.items() if not name.startswith("LUISY_DIR_")}
+        | {"PYTHONPATH": ".", "LUIGI_CONFIG_PATH": str(ROOT / "luigi.cfg"), **environment},
         capture_output=True,
         check=True,
     )

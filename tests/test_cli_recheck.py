@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+from conftest import put_files
 from test_cli import BAD_NEWS, ERROR, FINE, INTERRUPTED, ROOT, WRONG_USAGE, is_harmless, json_of, run, start, state_of
 
 from luisy_dir.staging import locked
@@ -56,21 +58,28 @@ class Loud(luisy.DirectoryTask):
 """
 
 
-@pytest.fixture
-def folder(working_dir, write_files):
-    """A folder with a pipeline whose task Loud has run over four letters."""
-    (working_dir / "loud.py").write_text(PIPELINE)
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A folder with a pipeline whose task Loud has run over four letters; for all tests, so nobody touches it."""
+    folder = tmp_path_factory.mktemp("published")
+    (folder / "loud.py").write_text(PIPELINE)
     texts = {f"{key}.txt": key.encode() for key in ("a", "b", "c", "nested/d")}
-    write_files(working_dir / "loud" / "raw" / "letters", texts)
-    luigi(working_dir, "Loud")
-    return working_dir
+    put_files(folder / "loud" / "raw" / "letters", texts)
+    luigi(folder, "Loud")
+    return folder
+
+
+@pytest.fixture
+def folder(working_dir, published):
+    """A copy of that for one test."""
+    return pathlib.Path(shutil.copytree(published, working_dir, dirs_exist_ok=True))
 
 
 def luigi(folder, *arguments):
     subprocess.run(
         [sys.executable, "-B", "-m", "luigi", "--module", "loud", *arguments, "--local-scheduler", "--no-lock"],
         cwd=folder,
-        env=os.environ
+        env={name: value for name, value in os.environ.items() if not name.startswith("LUISY_DIR_")}
         | {"PYTHONPATH": os.pathsep.join([".", *sys.path]), "LUIGI_CONFIG_PATH": str(ROOT / "luigi.cfg")},
         capture_output=True,
         check=True,
