@@ -9,6 +9,8 @@ DEMO := demo
 PANDAS2 := build/pandas2
 
 export LUIGI_CONFIG_PATH := $(CURDIR)/luigi.cfg
+# Containers often set this; then each of the thousands of processes that tests start would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test test-pandas2 lint format bench stress clean
 

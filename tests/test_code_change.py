@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -123,11 +124,19 @@ class Project:
         return {path.name: path.read_text() for path in folder.glob("*.txt")}
 
 
-@pytest.fixture
-def project(tmp_path):
-    """A project whose tasks were run once."""
-    project = Project(tmp_path)
+@pytest.fixture(scope="module")
+def run_once(tmp_path_factory):
+    """A project whose tasks were run; for all tests, so nobody touches it."""
+    project = Project(tmp_path_factory.mktemp("run_once"))
     project.run()
+    return project.folder
+
+
+@pytest.fixture
+def project(tmp_path, run_once):
+    """A copy of that for one test."""
+    project = Project(tmp_path)
+    shutil.copytree(run_once, tmp_path, dirs_exist_ok=True)
     return project
 
 
