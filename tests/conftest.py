@@ -30,7 +30,7 @@ _ROOM_BYTES = 2 * 1024**3
 # What these write lies on the disk all the same: calls to the operating system, runs and command lines as users have
 # them. `TMPDIR=/tmp make test` puts all of it there.
 _ON_DISK = {
-    "test_concurrency.py", "test_luigi.py", "test_never_wrong.py", "test_space.py", "test_storage.py",
+    "test_concurrency.py", "test_never_wrong.py", "test_same_answer.py", "test_space.py", "test_storage.py",
     "test_transaction.py",
 }  # fmt: skip
 
@@ -134,6 +134,25 @@ def files_below(folder):
     begin = len(os.path.join(folder, ""))
     paths = (os.path.join(parent, name)[begin:] for parent, _, names in os.walk(folder) for name in names)
     return sorted(path for path in paths if not path.startswith("."))
+
+
+def states_below(folder):
+    """Inode, size and time of change of a folder and of every file and folder below it, hidden ones too, by path."""
+    found, folders = {}, [os.fspath(folder)]
+    while folders:
+        place = folders.pop()
+        found[place] = _facts_of(os.lstat(place))
+        with os.scandir(place) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                else:
+                    found[entry.path] = _facts_of(entry.stat(follow_symlinks=False))
+    return found
+
+
+def _facts_of(state):
+    return state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def an_entry(key, **facts):

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
 import pytest
-from conftest import files_below
+from conftest import files_below, states_below
 from pipelines import Letters
 
 import luisy_dir as luisy
@@ -431,16 +431,6 @@ def tree(directory: str) -> dict[str, str]:
     return {path: read(os.path.join(directory, path)) for path in files_below(directory)}
 
 
-def state_of_everything(folder: str) -> dict[str, tuple[int, int, int]]:
-    """Path, inode, size and time of change of every file and folder, hidden ones too."""
-    found = {}
-    for parent, folders, names in os.walk(folder):
-        for name in (".", *folders, *names):
-            state = os.lstat(path := os.path.join(parent, name))
-            found[path] = (state.st_ino, state.st_size, state.st_mtime_ns)
-    return found
-
-
 class World:
     """A working directory that can be brought back to a state, and what must hold in it."""
 
@@ -501,11 +491,11 @@ class World:
 
     def check_rests(self) -> None:
         """One more run changes nothing."""
-        before = state_of_everything(self.working_dir)
+        before = states_below(self.working_dir)
         with Calls() as calls:
             Lines().run()
         assert calls.made == [], f"one more run made calls: {calls.made!r:.200}"
-        assert state_of_everything(self.working_dir) == before, "one more run changed something"
+        assert states_below(self.working_dir) == before, "one more run changed something"
 
     def check_error(self, error: Exception | None, call: tuple[Any, ...]) -> None:
         """What came of a call that failed says where; and a disk that fails is not told as something else."""

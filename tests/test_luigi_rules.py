@@ -24,6 +24,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -1266,14 +1267,14 @@ def tree(folder):
 
 
 @pytest.fixture
-def other_file_system():
+def other_file_system(working_dir):
     """A folder on another file system than that of the tests."""
-    if not os.path.isdir("/dev/shm") or os.stat("/dev/shm").st_dev == os.stat(os.getcwd()).st_dev:
+    here = os.stat(working_dir).st_dev
+    others = [folder for folder in ("/dev/shm", "/var/tmp") if os.path.isdir(folder) and os.stat(folder).st_dev != here]
+    if not others:
         pytest.skip("there is no other file system here")
-    folder = f"/dev/shm/luisy_dir-test-{os.getpid()}"
-    os.mkdir(folder)
-    yield folder
-    shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory(dir=others[0], prefix="luisy_dir-") as folder:
+        yield folder
 
 
 class TestTargets:

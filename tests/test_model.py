@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import pytest
-from conftest import files_below
+from conftest import files_below, states_below
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -537,7 +537,7 @@ class Directories(RuleBasedStateMachine):
         if model.name == "Twice" and self.models["Lower"].silent:
             return  # what is read must equal its digest, so that these items would fail
         os.environ["LUISY_DIR_KEEP_GENERATIONS"] = str(keep)
-        damage, before = model.damage, listing(self.folder)
+        damage, before = model.damage, states_below(self.folder)
         if damage == "CURRENT":  # it is made anew, and nothing else is done for that
             model.damage = before = None
             model.forget(keep)
@@ -559,7 +559,7 @@ class Directories(RuleBasedStateMachine):
         )
         self.check_read(model, stale, known)
         has_published = not is_pinned and model.run(deep=self.is_deep, keep=keep)
-        assert has_published or before is None or listing(self.folder) == before
+        assert has_published or before is None or states_below(self.folder) == before
         if damage in {"lines", "half"}:
             self.take_leftovers_away(model, left if damage == "half" else altered)
         self.check(model)
@@ -592,13 +592,13 @@ class Directories(RuleBasedStateMachine):
         model.silent &= model.disk.keys()
 
     def rests(self, model):
-        before = listing(self.folder)
+        before = states_below(self.folder)
         PROCESSED.clear()
         READ.clear()
         model.task.run()
         assert PROCESSED == []
         assert set(READ) <= {os.path.join(self.raw_folder, path) for path in self.touched_since(model)}
-        assert listing(self.folder) == before
+        assert states_below(self.folder) == before
 
     def touched_since(self, model):
         """Files of one key that were touched since, or have a time of change that proves nothing.
@@ -623,7 +623,7 @@ class Directories(RuleBasedStateMachine):
         with pytest.raises(error):
             act()
         assert PROCESSED == []
-        assert before is None or listing(self.folder) == before
+        assert before is None or states_below(self.folder) == before
 
     # -- damage
 
@@ -712,7 +712,7 @@ class Directories(RuleBasedStateMachine):
         model = self.models[name]
         if not model.is_published or model.is_made_anew:
             error = errors.DamagedManifestError if model.is_published else errors.MissingInputError
-            self.refuses(model.target.rollback, error, listing(self.folder))
+            self.refuses(model.target.rollback, error, states_below(self.folder))
             return
         model.damage = None
         numbers = sorted(model.generations)
@@ -890,16 +890,6 @@ def remove_empty_folders(directory):
         if not os.path.relpath(parent, directory).startswith("."):
             with contextlib.suppress(OSError):
                 os.rmdir(parent)
-
-
-def listing(folder):
-    """Inode, size and time of change of every file and folder, hidden ones too."""
-    found = {}
-    for parent, folders, names in os.walk(folder):
-        for name in (".", *folders, *names):
-            state = os.lstat(os.path.join(parent, name))
-            found[os.path.join(parent, name)] = state.st_ino, state.st_size, state.st_mtime_ns
-    return found
 
 
 @pytest.mark.parametrize("largest_share", [transaction.LARGEST_SHARE, 1e9], ids=["as it comes", "always deltas"])

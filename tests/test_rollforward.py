@@ -8,7 +8,7 @@ import shutil
 import sys
 
 import pytest
-from conftest import an_entry
+from conftest import an_entry, states_below
 from faults import (  # noqa: F401 - other tests take their world from here
     DIED,
     LATEST,
@@ -25,7 +25,6 @@ from faults import (  # noqa: F401 - other tests take their world from here
     run,
     run_with_later_letters,
     sandbox,
-    state_of_everything,
     sweep_meddling,
     tree,
     without_locks,
@@ -185,13 +184,13 @@ class TestPending:
         assert tree(pending.directory) == OLD
 
     def test_a_plan_says_so_and_writes_nothing(self, pending):
-        before = state_of_everything(pending.working_dir)
+        before = states_below(pending.working_dir)
         plan = Lines().plan()
         assert plan.is_pending
         assert not plan.is_complete
         assert not plan.is_at_rest
         assert "A run was ended while it published: the next one finishes that first." in str(plan)
-        assert state_of_everything(pending.working_dir) == before
+        assert states_below(pending.working_dir) == before
 
     def test_the_next_run_finishes_it_and_calls_nobody(self, pending):
         run_id = read_record(pending.directory, 2).run_id
@@ -245,10 +244,10 @@ class TestUnits:
         with Transaction(directory, "f" * 32, base=base, keep=9) as second:
             write_item(second, "a", b"new")
             record = second.commit(FACTS, list(base.entries()))
-            before = state_of_everything(directory)
+            before = states_below(directory)
             os.unlink(os.path.join(directory, FOLDER, CURRENT))
             roll_forward(directory, second.run, record, rollforward.Changes(("a.bin",), ("b.bin",)))
-        after = state_of_everything(directory)
+        after = states_below(directory)
         for path in (*before.keys() - after.keys(), *after.keys() - before.keys()):
             raise AssertionError(path)
         assert tree(directory) == {"a.bin": "new"}

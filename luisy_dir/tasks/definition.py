@@ -136,9 +136,9 @@ class DefinedTask(LayerTask):
 
     def _digests_of_parameters(self) -> dict[str, str]:
         """Private values too, which must not be read from a manifest: so all as digests."""
-        values = {name: parameter.serialize(getattr(self, name)) for name, parameter in self.get_params()}
-        significant = self.get_param_names()
-        return {name: xxhash.xxh3_64_hexdigest(str(values[name]).encode()) for name in significant}
+        significant = ((name, parameter) for name, parameter in self.get_params() if parameter.significant)
+        values = {name: str(parameter.serialize(getattr(self, name))) for name, parameter in significant}
+        return {name: xxhash.xxh3_64_hexdigest(value.encode()) for name, value in values.items()}
 
     def _is_of_ops(self) -> bool:
         """Whether ``ops`` stand in the place of a method."""

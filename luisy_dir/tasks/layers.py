@@ -26,6 +26,7 @@ logger = logging.getLogger("luigi-interface.luisy_dir")
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9.+-]{1,40}\Z")
 _LONGEST_NAME = 200
 _HASH_DIGITS = 10
+_no_parameters: set[type] = set()  # types of attributes that are none
 
 
 class _ProjectOfModule:
@@ -54,7 +55,7 @@ class LayerTask(luigi.Task):
 
         Luigi asks at every making of a task, and looks each time at all that a class has.
         """
-        parts = [vars(part) for part in cls.__mro__]
+        parts = [vars(part) for part in cls.__mro__ if _has_parameters(part)]
         names = {name for part in parts for name, value in part.items() if isinstance(value, luigi.Parameter)}
         found = [(name, value) for name in names if isinstance(value := getattr(cls, name), luigi.Parameter)]
         return sorted(found, key=_place_of)
@@ -147,6 +148,15 @@ class LayerTask(luigi.Task):
     def _results_below(cls, folder: str) -> Iterator[tuple[str, Mapping[str, str] | None]]:  # noqa: ARG003
         """Path and serialised parameters of results that look like ours; None where these cannot be read off."""
         raise DefinitionError(f"{cls.__name__} has no results of its own. Ask one of the tasks that it requires.")
+
+
+def _has_parameters(part: type) -> bool:
+    """Whether a class itself, without those that it builds on, has any: as its attributes are now."""
+    for kind in set(map(type, vars(part).values())) - _no_parameters:
+        if issubclass(kind, luigi.Parameter):
+            return True
+        _no_parameters.add(kind)
+    return False
 
 
 def _place_of(named: tuple[str, luigi.Parameter[Any]]) -> tuple[int, str]:
