@@ -172,6 +172,12 @@ def an_entry(key, **facts):
     return Entry(key, **(usual | facts))
 
 
+def pytest_collection_finish():
+    """What is there by now stays until the end: nobody looks again and again whether it is garbage."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_terminal_summary(terminalreporter):
     """How many points of the crash-safety harness were run, on whichever workers."""
     swept = [
