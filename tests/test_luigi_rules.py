@@ -2166,21 +2166,27 @@ Texts(year=2024)
 """
 
 
+@pytest.fixture(scope="module")
+def known(tmp_path_factory):
+    """A folder for what mypy knows of the libraries, which are the same for all programs."""
+    return tmp_path_factory.mktemp("known")
+
+
 class TestTypes:
     """Decorated classes stay typed: the decorators return the class that they are given."""
 
-    def check(self, working_dir, program):
+    def check(self, working_dir, known, program):
         api = pytest.importorskip("mypy.api")
         (working_dir / "program.py").write_text(program)
         (working_dir / "mypy.ini").write_text("[mypy]\nplugins = luigi.mypy\n")
-        options = ["--config-file", str(working_dir / "mypy.ini"), "--cache-dir", str(working_dir / "cache")]
+        options = ["--config-file", str(working_dir / "mypy.ini"), "--cache-dir", str(known)]
         said, problems, _ = api.run([*options, "--no-error-summary", str(working_dir / "program.py")])
         assert not problems
         return said
 
-    def test_a_program_in_order_has_no_issue(self, working_dir):
-        assert self.check(working_dir, PROGRAM) == ""
+    def test_a_program_in_order_has_no_issue(self, working_dir, known):
+        assert self.check(working_dir, known, PROGRAM) == ""
 
-    def test_a_wrong_argument_is_found(self, working_dir):
-        said = self.check(working_dir, PROGRAM + 'Shorter(year="2024", size=5)\n')
+    def test_a_wrong_argument_is_found(self, working_dir, known):
+        said = self.check(working_dir, known, PROGRAM + 'Shorter(year="2024", size=5)\n')
         assert 'Argument "year" to "Shorter" has incompatible type "str"; expected "int"' in said
