@@ -12,18 +12,11 @@ import threading
 import time
 from datetime import UTC, datetime
 
-import hypothesis
 import pytest
 
 from luisy_dir import settings
 from luisy_dir.entry import Entry
 from luisy_dir.item import Source
-
-# How long an example takes depends on the machine, and says nothing of what is right. A push tries the same examples
-# each time; `make test ARGS="tests/test_model.py --hypothesis-profile search"` looks for others.
-hypothesis.settings.register_profile("same examples", deadline=None, derandomize=True)
-hypothesis.settings.register_profile("search", deadline=None)
-hypothesis.settings.load_profile("same examples")
 
 MEMORY = "/dev/shm"
 _ROOM_BYTES = 2 * 1024**3
@@ -35,7 +28,27 @@ _ON_DISK = {
 }  # fmt: skip
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest and Hypothesis look
 def pytest_configure():
+    """Say where tests write, and which examples they try."""
+    _write_to_memory()
+    _try_the_same_examples()
+
+
+def _try_the_same_examples():
+    """How long an example takes depends on the machine, and says nothing of what is right.
+
+    A push tries the same examples each time; ``make test ARGS="tests/test_model.py --hypothesis-profile search"`` looks
+    for others.
+    """
+    import hypothesis  # here, because workers that look for a task import this module, and it takes its time
+
+    hypothesis.settings.register_profile("same examples", deadline=None, derandomize=True)
+    hypothesis.settings.register_profile("search", deadline=None)
+    hypothesis.settings.load_profile("same examples")
+
+
+def _write_to_memory():
     """What tests write lies in memory: they sync thousands of times, and a disk takes 50 ms each time."""
     if "TMPDIR" not in os.environ and _has_room(MEMORY):
         tempfile.tempdir = MEMORY

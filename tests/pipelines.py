@@ -1,4 +1,7 @@
-"""Tasks that the tests run; in a module, so that workers find them by name."""
+"""Tasks that the tests run; in a module, so that workers find them by name.
+
+Thousands of workers import it, so what few of them need is imported where it is used.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,14 @@ import os
 import time
 
 import luigi
-import numpy as np
-from skimage import io
 
 import luisy_dir as luisy
 
 
 def read_image(filepath):
     if filepath.endswith(".png"):
+        from skimage import io
+
         return io.imread(filepath)
     return None
 
@@ -180,4 +183,6 @@ class Secret(luisy.DirectoryTask):
 
 def image_of(shape, seed):
     """An image that is the same in every run."""
+    import numpy as np
+
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)

@@ -21,10 +21,10 @@ from luisy_dir.staging import locked
 PIPELINE = """
 import os
 import pathlib
+import random
 import time
 
 import luigi
-import numpy as np
 
 import luisy_dir as luisy
 
@@ -49,7 +49,7 @@ class Loud(luisy.DirectoryTask):
             open(os.environ["STARTED"], "w").close()
             time.sleep(60)
         if mood == "random":
-            return text + str(np.random.random())
+            return text + str(random.random())
         if mood == "other" and item.key == "a":
             return text + " otherwise"
         if mood == "failing":

@@ -15,12 +15,10 @@ import threading
 import time
 
 import luigi
-import numpy as np
 import psutil
 import pytest
 from conftest import files_below
 from pipelines import Letters, Slow, Upper, length
-from skimage import io
 
 import luisy_dir as luisy
 from luisy_dir.manifest import read_manifest
@@ -316,6 +314,9 @@ class TestDemo:
         return [LUIGI, "--module", "red_channel", "RedChannel", "--local-scheduler", "--no-lock"], environment
 
     def test_it_publishes_the_red_channel_of_every_image(self, images, working_dir):
+        import numpy as np  # here, because workers import this module
+        from skimage import io
+
         shutil.copytree(images, working_dir / "red_channel" / "raw" / "images")
         command, environment = self.command(working_dir)
         subprocess.run(command, env=environment, check=True, capture_output=True)

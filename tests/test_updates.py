@@ -10,10 +10,10 @@ from datetime import timedelta
 
 import luigi
 import pytest
-from conftest import files_below
+from conftest import files_below, states_below
 from pipelines import Letters, Strict, Upper, Words
 from test_luigi import luigi_command
-from test_rollforward import Calls, put_letters, read, state_of_everything, tree
+from test_rollforward import Calls, put_letters, read, tree
 
 import luisy_dir as luisy
 from luisy_dir import errors
@@ -140,10 +140,10 @@ def ten():
 
 class TestOnlyWhatChanged:
     def test_a_second_run_skips_all_and_makes_no_generation(self, ten):
-        before = state_of_everything(Shout().output().path)
+        before = states_below(Shout().output().path)
         assert run(Shout) == []
         assert generation(Shout) == 1
-        assert state_of_everything(Shout().output().path) == before
+        assert states_below(Shout().output().path) == before
 
     def test_modified_added_and_deleted_together(self, ten):
         rewrite(raw("3.txt"), "other")
@@ -537,7 +537,7 @@ class TestCode:
 
     def test_other_code_that_writes_the_same_bytes_makes_nothing_stale_downstream(self, ten):
         run(Down)
-        before = state_of_everything(out(Down))
+        before = states_below(out(Down))
         edited = task_of("Shout", shout_in_other_words, Letters)
         assert len(run(edited)) == 10
         assert Down().complete() is False  # Down still requires the former Shout
@@ -545,7 +545,7 @@ class TestCode:
         assert down().complete()
         assert run(down) == []
         assert generation(down) == 1
-        assert state_of_everything(out(down)) == before
+        assert states_below(out(down)) == before
 
     def test_other_code_with_new_and_deleted_items(self, ten):
         rewrite(raw("new.txt"), "new")
@@ -599,13 +599,13 @@ class TestDownstream:
         assert CALLS == []
 
     def test_an_upstream_that_was_removed_and_made_again_with_the_same_bytes_is_no_work(self, ten):
-        before = state_of_everything(out(Down))
+        before = states_below(out(Down))
         Shout().output().remove()
         assert not Down().complete()
         assert len(run(Shout)) == 10
         assert Down().complete()
         assert run(Down) == []
-        assert state_of_everything(out(Down)) == before
+        assert states_below(out(Down)) == before
 
     def test_an_upstream_that_fails_an_item_takes_it_away_downstream(self, ten, monkeypatch):
         monkeypatch.setenv("LUISY_DIR_MAX_ERRORS", "1")
@@ -700,12 +700,12 @@ class TestMassDeletions:
             os.unlink(raw(f"{number}.txt"))
 
     def check_refused(self, ten, what=errors.TooManyDeletedError):
-        before = state_of_everything(out(Shout))
+        before = states_below(out(Shout))
         CALLS.clear()
         with pytest.raises(what):
             Shout().run()
         assert CALLS == []
-        assert state_of_everything(out(Shout)) == before
+        assert states_below(out(Shout)) == before
 
     def test_half_may_go(self, ten):
         self.delete(5)
@@ -954,11 +954,11 @@ class TestCost:
     @pytest.mark.parametrize("act", ["complete", "plan", "run"])
     def test_where_nothing_is_to_be_done_nothing_is_written(self, ten, working_dir, act):
         run(Down)
-        before = state_of_everything(working_dir)
+        before = states_below(working_dir)
         with Calls() as calls:
             getattr(Down(), act)()
         assert calls.made == []
-        assert state_of_everything(working_dir) == before
+        assert states_below(working_dir) == before
 
     def test_a_plan_of_much_to_do_writes_nothing(self, ten, working_dir):
         run(Down)
@@ -966,22 +966,22 @@ class TestCost:
         rewrite(raw("new.txt"), "new")
         os.unlink(raw("5.txt"))
         os.unlink(out(Shout, "6.txt"))
-        before = state_of_everything(working_dir)
+        before = states_below(working_dir)
         with Calls() as calls:
             str(Shout().plan())
             Shout().complete()
             Down().complete()
         assert calls.made == []
-        assert state_of_everything(working_dir) == before
+        assert states_below(working_dir) == before
 
     def test_a_touched_file_alone_writes_nothing(self, ten, working_dir):
         rewrite(raw("3.txt"), TEN["3.txt"], age_seconds=20)
-        before = state_of_everything(working_dir)
+        before = states_below(working_dir)
         with Calls() as calls:
             assert Shout().complete()
             Shout().run()
         assert calls.made == []
-        assert state_of_everything(working_dir) == before
+        assert states_below(working_dir) == before
 
     def calls_of_an_update(self, count, working_dir):
         luisy.set_working_dir(working_dir / str(count))
