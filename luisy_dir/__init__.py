@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     )
 
     from luisy_dir import checks, images
+    from luisy_dir.dataset.changes import window
+    from luisy_dir.dataset.directory import DirectoryDataset, concat, open_dataset
     from luisy_dir.decorators import (
         auto_filename,
         csv_output,
@@ -60,6 +62,7 @@ __all__ = [
     "DateIntervalParameter",
     "DateParameter",
     "DictParameter",
+    "DirectoryDataset",
     "DirectoryTask",
     "ExternalTask",
     "FloatParameter",
@@ -77,6 +80,7 @@ __all__ = [
     "WrapperTask",
     "auto_filename",
     "checks",
+    "concat",
     "csv_output",
     "directory_output",
     "directory_task",
@@ -91,6 +95,7 @@ __all__ = [
     "make_output_directory",
     "npy_output",
     "npz_output",
+    "open_dataset",
     "parquet_output",
     "parquetdir_output",
     "pickle_output",
@@ -102,6 +107,7 @@ __all__ = [
     "set_working_dir",
     "trace",
     "why",
+    "window",
     "xlsx_output",
 ]
 
@@ -119,6 +125,7 @@ _OF_LUIGI = {
 _MODULES = {
     "Abort": "errors",
     "ConcatenationTask": "tasks",
+    "DirectoryDataset": "dataset.directory",
     "DirectoryTask": "tasks",
     "ExternalTask": "tasks",
     "Format": "formats",
@@ -129,11 +136,14 @@ _MODULES = {
     "Reject": "errors",
     "Task": "tasks",
     "WrapperTask": "tasks",
+    "concat": "dataset.directory",
+    "open_dataset": "dataset.directory",
     "register_format": "formats",
     "scratch": "settings",
     "set_working_dir": "settings",
     "trace": "lineage",
     "why": "lineage",
+    "window": "dataset.changes",
 }
 
 

@@ -22,6 +22,8 @@
     │   └── ManifestError              the manifest cannot be read
     │       └── DamagedManifestError       a part of it is missing, or does not equal its own digests
     ├── StorageError               the disk did not do what it was asked for
+    ├── DatasetError               a dataset cannot be opened, indexed, joined or read in batches as it is asked
+    │   └── UnknownKeyError            it has no item of that key
     ├── MemoryShortError           a process needs more memory than there is
     └── RunError                   items or workers failed
         ├── ItemsFailedError           more items failed than ``max_errors`` allows
@@ -123,6 +125,16 @@ class DamagedManifestError(ManifestError):
 
 class StorageError(LuisyDirError, OSError):
     """The disk did not do what it was asked for."""
+
+
+class DatasetError(LuisyDirError, ValueError):
+    """A dataset cannot be opened, indexed, joined or read in batches as it is asked."""
+
+
+class UnknownKeyError(DatasetError, KeyError):
+    """A dataset has no item of that key."""
+
+    __str__ = LuisyDirError.__str__  # a KeyError would say its message in quotes
 
 
 class MemoryShortError(LuisyDirError, OSError):

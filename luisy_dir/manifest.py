@@ -68,6 +68,16 @@ class _OutputContents(msgspec.Struct, frozen=True, gc=False):
     outputs: tuple[FileContent, ...]
 
 
+class EntryOutputs(msgspec.Struct, frozen=True, gc=False):
+    """Of an entry, what a reader of its outputs needs."""
+
+    key: str
+    status: Status
+    outputs: tuple[OutputFile, ...]
+    meta: dict[str, Any]
+
+
+_DECODE_OUTPUTS = msgspec.json.Decoder(EntryOutputs).decode_lines
 _DECODE_LINES: dict[Any, Callable[[Any], list[Any]]] = {
     ("sources", FileState): msgspec.json.Decoder(_SourceStates).decode_lines,
     ("sources", FileContent): msgspec.json.Decoder(_SourceContents).decode_lines,
@@ -160,6 +170,16 @@ class Manifest:
             yield make(*ahead)
             ahead = next(news, None)
 
+    def outputs(self) -> list[EntryOutputs]:
+        """Key, outputs and meta of each entry, in any order: several times as fast as :meth:`entries`.
+
+        Raises
+        ------
+        DamagedManifestError
+            A line is no entry.
+        """
+        return self._all(_DECODE_OUTPUTS)
+
     def files(self, part: Part, kind: type[FileState | FileContent]) -> list[Any]:
         """Key, status and files of each entry, in any order: several times as fast as :meth:`entries`.
 
@@ -175,7 +195,9 @@ class Manifest:
         DamagedManifestError
             A line is no entry.
         """
-        decode = _DECODE_LINES[part, kind]
+        return self._all(_DECODE_LINES[part, kind])
+
+    def _all(self, decode: Callable[[Any], list[Any]]) -> list[Any]:
         with self._unless_superseded():
             first, *later = [_decoded(path, decode) for path in self.paths]
         _overlay(first, {entry.key: entry for entries in later for entry in entries})

@@ -16,6 +16,7 @@ NAMES = [
     "DateIntervalParameter",
     "DateParameter",
     "DictParameter",
+    "DirectoryDataset",
     "DirectoryTask",
     "ExternalTask",
     "FloatParameter",
@@ -33,6 +34,7 @@ NAMES = [
     "WrapperTask",
     "auto_filename",
     "checks",
+    "concat",
     "csv_output",
     "directory_output",
     "directory_task",
@@ -47,6 +49,7 @@ NAMES = [
     "make_output_directory",
     "npy_output",
     "npz_output",
+    "open_dataset",
     "parquet_output",
     "parquetdir_output",
     "pickle_output",
@@ -58,6 +61,7 @@ NAMES = [
     "set_working_dir",
     "trace",
     "why",
+    "window",
     "xlsx_output",
 ]
 

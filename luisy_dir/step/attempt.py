@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from luisy_dir.batching import BatchProcess, WrongResultsError
+from luisy_dir.dtypes import text_of_dtype
 from luisy_dir.engines.event_loop import Cancelled, NoEventLoopError, drained, resolved
 from luisy_dir.entry import Entry, Failure, OutputFile, Status, clean_meta
 from luisy_dir.errors import (
@@ -374,4 +375,4 @@ def _array_facts(data: Any, format: Format, size: int) -> tuple[tuple[int, ...] 
     if not isinstance(shape, tuple) or dtype is None or not hasattr(dtype, "str"):
         return None, None, None
     offset = size - data.nbytes if format.write is write_npy else None
-    return tuple(map(int, shape)), str(dtype.str), offset
+    return tuple(map(int, shape)), text_of_dtype(dtype), offset

@@ -1,0 +1,164 @@
+"""Published items: the files of one generation, read from its manifest alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+import xxhash
+
+from luisy_dir.dataset.layers import note_key
+from luisy_dir.dataset.maps import Views, dtype_of, view_of
+from luisy_dir.entry import OutputFile, leads_outside
+from luisy_dir.errors import DamagedManifestError, DatasetError, InputChangedError
+from luisy_dir.formats import format_of_path
+from luisy_dir.manifest import Manifest, as_source, key_of_output
+from luisy_dir.reading import read_stable
+from luisy_dir.record import read_record
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class PublishedItems:
+    """Each file of a generation as an item, in key order; no data file is touched until it is read.
+
+    Parameters
+    ----------
+    manifest
+        Of the generation.
+    suffix
+        Takes only files with that suffix; None takes all of them.
+    read_file
+        How a file is read whose entry does not say where its array lies; None for the formats that are known by their
+        suffixes.
+    own_suffix
+        That of the task, which is dropped to get the key; of any other file the last suffix is. None where it is not
+        known.
+
+    Raises
+    ------
+    DatasetError
+        Two files have the same key.
+    DamagedManifestError
+        The manifest speaks of files outside of the directory.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        suffix: str | None = None,
+        *,
+        read_file: Callable[[str], Any] | None = None,
+        own_suffix: str | None = None,
+    ) -> None:
+        self.directory = os.path.abspath(manifest.directory)
+        self.record = manifest.record
+        self._opened_with = suffix, read_file, own_suffix
+        self._read_file = read_file or _read_file
+        found = [
+            (_key_of(output.path, suffix or own_suffix), output, entry.meta)
+            for entry in manifest.outputs()
+            for output in entry.outputs
+            if suffix is None or output.path.endswith(suffix)
+        ]
+        found.sort(key=itemgetter(0))
+        self.keys: Sequence[str] = [key for key, _, _ in found]
+        self._outputs = [output for _, output, _ in found]
+        self._meta = [meta for _, _, meta in found]
+        self._views = Views()
+        _check(self.directory, self.keys, self._outputs)
+
+    def __len__(self) -> int:
+        return len(self._outputs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reopened, (self.directory, self.record.generation, self.record.checksum, *self._opened_with)
+
+    @property
+    def digest(self) -> str:
+        """See :class:`Items`."""
+        suffix = self._opened_with[0] or ""
+        return xxhash.xxh3_128_hexdigest(f"{self.record.outputs_digest}\n{suffix}".encode())
+
+    def read(self, position: int, epoch: int) -> Any:  # noqa: ARG002 - nothing is random here
+        """See :class:`Items`.
+
+        Raises
+        ------
+        InputChangedError
+            The file is gone, or no longer equals its entry.
+        """
+        view = self._views.get(position)
+        return self._opened(position) if view is None else view
+
+    def _opened(self, position: int) -> Any:
+        output = self._outputs[position]
+        try:
+            if output.offset is not None:
+                return self._views.keep(position, view_of(self.directory, output))
+            return read_stable(self._read_file, os.path.join(self.directory, output.path), as_source(output, ""))[0]
+        except Exception as error:
+            note_key(error, self.keys[position])
+            raise
+
+    def shape(self, position: int) -> tuple[int, ...] | None:
+        """See :class:`Items`."""
+        return self._outputs[position].shape
+
+    def dtype(self, position: int) -> np.dtype[Any] | None:
+        """See :class:`Items`."""
+        return dtype_of(self._outputs[position])
+
+    def meta(self, position: int) -> Mapping[str, Any]:
+        """See :class:`Items`."""
+        return self._meta[position]
+
+
+def _key_of(path: str, suffix: str | None) -> str:
+    return os.path.splitext(path)[0] if suffix is None else key_of_output(path, suffix)
+
+
+def _read_file(path: str) -> Any:
+    return format_of_path(path).read(path)
+
+
+def reopened(
+    directory: str,
+    generation: int,
+    checksum: str,
+    suffix: str | None,
+    read_file: Callable[[str], Any] | None,
+    own_suffix: str | None,
+) -> PublishedItems:
+    """The items of a generation in another process, or at another time.
+
+    Raises
+    ------
+    InputChangedError
+        That generation is not the one that is meant.
+    ManifestError
+        It is not kept any more.
+    """
+    record = read_record(directory, generation)
+    if record.checksum != checksum:
+        raise InputChangedError(
+            f"Generation {generation} of {directory!r} was made anew since the dataset was opened. Open it again."
+        )
+    return PublishedItems(Manifest(directory, record), suffix, read_file=read_file, own_suffix=own_suffix)
+
+
+def _check(directory: str, keys: Sequence[str], outputs: Sequence[OutputFile]) -> None:
+    for position, output in enumerate(outputs):
+        if leads_outside(output.path):
+            raise DamagedManifestError(
+                f"The manifest of {directory!r} has an output {output.path!r}, which leads out of it. It was not made "
+                "by luisy_dir; do not trust it."
+            )
+        if position and keys[position] == keys[position - 1]:
+            raise DatasetError(
+                f"{outputs[position - 1].path!r} and {output.path!r} would both be the item {keys[position]!r}. Choose "
+                f"one kind of file: suffix={os.path.splitext(outputs[position - 1].path)[1]!r}."
+            )
