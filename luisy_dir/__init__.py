@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from luisy_dir.pipeline import Pipeline
     from luisy_dir.settings import scratch, set_working_dir
     from luisy_dir.tasks import ConcatenationTask, DirectoryTask, ExternalTask, Task, WrapperTask
+    from luisy_dir.writing import DatasetWriter, write_dataset
 
 __version__ = "0.1.0"
 
@@ -59,6 +60,7 @@ __all__ = [
     "Abort",
     "BoolParameter",
     "ConcatenationTask",
+    "DatasetWriter",
     "DateIntervalParameter",
     "DateParameter",
     "DictParameter",
@@ -108,6 +110,7 @@ __all__ = [
     "trace",
     "why",
     "window",
+    "write_dataset",
     "xlsx_output",
 ]
 
@@ -126,6 +129,7 @@ _MODULES = {
     "Abort": "errors",
     "ConcatenationTask": "tasks",
     "DirectoryDataset": "dataset.directory",
+    "DatasetWriter": "writing",
     "DirectoryTask": "tasks",
     "ExternalTask": "tasks",
     "Format": "formats",
@@ -144,6 +148,7 @@ _MODULES = {
     "trace": "lineage",
     "why": "lineage",
     "window": "dataset.changes",
+    "write_dataset": "writing",
 }
 
 

@@ -42,7 +42,8 @@ class OutputFile(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     digest
         xxh3-128 of the content in hex.
     shape, dtype
-        Of the array that was written, where it was one; ``dtype`` in NumPy's notation, as in ``"<f4"``.
+        Of the array that was written, where it was one; ``dtype`` in NumPy's notation, as in ``"<f4"``, and as
+        JSON of the fields where it has some.
     offset
         Where the array's data begins in the file, in bytes, where the format stores it plainly (npy), in C order.
     """
@@ -96,6 +97,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     peak_memory
         Bytes that the worker process had resident at most while it had the item in hand, with interpreter and modules;
         None where that is not known.
+    number
+        Of an item that a :class:`~luisy_dir.writing.DatasetWriter` was given: how many had been added before it.
     """
 
     key: str
@@ -110,6 +113,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     worker: str
     seed: int | None
     peak_memory: int | None = None
+    number: int | None = None
 
     @property
     def is_deleted(self) -> bool:

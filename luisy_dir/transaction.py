@@ -309,6 +309,11 @@ class Transaction:
         """Whether there is an entry of that key already."""
         return key in self._lines
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no entry was collected."""
+        return not self._lines
+
     def _leave(self) -> None:
         if self._lock is not None:
             self._lock.release()
@@ -553,10 +558,11 @@ class Transaction:
             return BusyError(
                 f"{self.directory!r} was not published: another run has taken over. Wait until that one has ended."
             )
+        kept = "What was finished is kept, and the next run goes on there. " if self._resumption is not None else ""
         return StorageError(
             error.errno,
-            f"{self.directory!r} was not published: {error.strerror or error}{local.told_space(self.run, error)}. What "
-            "was finished is kept, and the next run goes on there. Mend the disk or make room, then run again.",
+            f"{self.directory!r} was not published: {error.strerror or error}{local.told_space(self.run, error)}. "
+            f"{kept}Mend the disk or make room, then run again.",
         )
 
     def _unfinished(self, error: OSError) -> StorageError:
@@ -631,7 +637,9 @@ class Transaction:
             totals = before.superseded(gone, self._totals)
         durability, boot_id = self._durability, system.boot_id()
         if self._resumption is None and self._base is not None and is_in_doubt(self.directory, self._base.record):
-            durability, boot_id = "none", self._base.record.boot_id  # nobody has looked at what goes on to count
+            is_all_superseded = len(old) == sum(self._base.record.counts.values())
+            if not is_all_superseded:  # nobody has looked at what goes on to count
+                durability, boot_id = "none", self._base.record.boot_id
         record = Record(
             format_version=FORMAT_VERSION,
             generation=self._generation,

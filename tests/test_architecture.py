@@ -11,18 +11,18 @@ import pytest
 import luisy_dir
 
 PACKAGE = os.path.dirname(luisy_dir.__file__)
-LUIGI_FROM = 9  # the lowest floor of the rim
+LUIGI_FROM = 10  # the lowest floor of the rim
 FLOORS = {
     "errors": 0,
     "resources": 0,
     "peak": 0,
+    "dtypes": 0,
     "storage.system": 0,
     "storage": 0,
     "item": 1,
     "formats": 1,
     "checks": 1,
     "output": 1,
-    "dtypes": 1,
     "web": 1,
     "fingerprint": 1,
     "code": 1,
@@ -63,7 +63,7 @@ FLOORS = {
     "verification": 4,
     "staleness": 4,
     "dataset": 5,
-    "dataset.directory": 7,
+    "dataset.directory": 8,
     "lineage": 5,
     "recheck": 5,
     "rechecking": 6,
@@ -77,29 +77,30 @@ FLOORS = {
     "claims": 5,
     "contents": 5,
     "pipeline": 5,
-    "compat": 8,
+    "writing": 7,
+    "compat": 9,
     "generations": 6,
     "publication": 6,
-    "settings": 9,
-    "targets.directory": 9,
-    "targets.file": 9,
-    "targets": 10,
-    "scheduler_page": 9,
-    "invocation": 9,
-    "inputs": 10,
-    "planning": 11,
-    "tasks.layers": 11,
-    "tasks.processing": 11,
-    "tasks.options": 11,
-    "tasks.definition": 12,
-    "tasks.directory": 13,
-    "tasks.file": 12,
-    "tasks": 14,
-    "demo": 14,
-    "decorators": 15,
-    "__init__": 16,
-    "cli": 16,
-    "__main__": 17,
+    "settings": 10,
+    "targets.directory": 10,
+    "targets.file": 10,
+    "targets": 11,
+    "scheduler_page": 10,
+    "invocation": 10,
+    "inputs": 11,
+    "planning": 12,
+    "tasks.layers": 12,
+    "tasks.processing": 12,
+    "tasks.options": 12,
+    "tasks.definition": 13,
+    "tasks.directory": 14,
+    "tasks.file": 13,
+    "tasks": 15,
+    "demo": 15,
+    "decorators": 16,
+    "__init__": 17,
+    "cli": 17,
+    "__main__": 18,
 }
 # Loaded inside the functions that need them, because a worker or a command line should not wait for them.
 LATE = {"pandas", "skimage", "imageio", "tifffile", "numpy", "distributed", "fsspec", "scipy"}
@@ -165,7 +166,8 @@ def violations(module, source):
         if top != "luisy_dir" or name == "luisy_dir":
             continue
         theirs = part_of(name.removeprefix("luisy_dir."))
-        if theirs != mine and FLOORS[theirs] >= FLOORS[mine] and mine != "__init__":
+        is_too_high = FLOORS[theirs] >= FLOORS[mine]
+        if theirs != mine and is_too_high and mine != "__init__":
             yield f"{module} (floor {FLOORS[mine]}) imports {name} (floor {FLOORS[theirs]})"
 
 
@@ -182,9 +184,10 @@ def test_a_module_imports_from_lower_floors_only(module):
     ("module", "line", "word"),
     [
         ("plan", "from luisy_dir.runner import run", "imports luisy_dir.runner (floor 6)"),
-        ("plan", "from luisy_dir import tasks", "imports luisy_dir.tasks (floor 14)"),
+        ("plan", "from luisy_dir import tasks", "imports luisy_dir.tasks (floor 15)"),
         ("plan", "from luisy_dir.transaction import Transaction", "imports luisy_dir.transaction (floor 5)"),
         ("item", "import luigi.task", "below the rim"),
+        ("writing", "import luigi.task", "below the rim"),
         ("report", "import pandas as pd", "at its top"),
         ("errors", "def f():\n    from luisy_dir.storage import local", "imports luisy_dir.storage.local (floor 1)"),
     ],

@@ -13,6 +13,7 @@ NAMES = [
     "Abort",
     "BoolParameter",
     "ConcatenationTask",
+    "DatasetWriter",
     "DateIntervalParameter",
     "DateParameter",
     "DictParameter",
@@ -62,6 +63,7 @@ NAMES = [
     "trace",
     "why",
     "window",
+    "write_dataset",
     "xlsx_output",
 ]
 
