@@ -75,6 +75,7 @@ class EntryOutputs(msgspec.Struct, frozen=True, gc=False):
     status: Status
     outputs: tuple[OutputFile, ...]
     meta: dict[str, Any]
+    number: int | None = None
 
 
 _DECODE_OUTPUTS = msgspec.json.Decoder(EntryOutputs).decode_lines

@@ -489,6 +489,25 @@ class TestFiles:
         assert luisy.open_dataset(path, suffix=".npy")["a"].shape == (3,)
         assert luisy.open_dataset(path, suffix=".json")["a"] == [0, 0, 0]
 
+    def test_items_come_in_the_order_in_which_they_were_added(self, working_dir):
+        with luisy.write_dataset(working_dir / "set") as writer:
+            for pitch in (200, 1000, 100):
+                writer.add(f"sin_{pitch}", np.full(3, pitch))
+
+        added = luisy.open_dataset(working_dir / "set", order="added")
+
+        assert list(luisy.open_dataset(working_dir / "set").keys) == ["sin_100", "sin_1000", "sin_200"]
+        assert list(added.keys) == ["sin_200", "sin_1000", "sin_100"]
+        assert [int(array[0]) for array in pickle.loads(pickle.dumps(added))] == [200, 1000, 100]
+        with pytest.raises(DatasetError, match="Choose one of 'key', 'added'"):
+            luisy.open_dataset(working_dir / "set", order="size")
+
+    def test_a_task_adds_items_in_no_order(self):
+        path = publish(RAGGED).output().path
+
+        with pytest.raises(DatasetError, match="Leave out order='added'"):
+            luisy.open_dataset(path, order="added")
+
     def test_it_can_be_pickled_and_is_small(self, dataset):
         copy = pickle.loads(pickle.dumps(dataset[2:, 0].window(2).at_epoch(5)))
 

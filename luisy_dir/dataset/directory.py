@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
+from luisy_dir.dataset.batches import Batches
 from luisy_dir.dataset.changes import Change, Convert, Copy, ExpandDims, Index, Squeeze, Window, window
 from luisy_dir.dataset.items import Items
 from luisy_dir.dataset.layers import Changed, Joined, Mapped, Taken, Unbound, changed_at_random, note_key
@@ -264,6 +265,45 @@ class DirectoryDataset(Sequence[Any]):
         stacked = np.stack(arrays) if arrays else np.zeros(0)
         return stacked if dtype is None else stacked.astype(dtype, copy=False)
 
+    def batches(  # noqa: PLR0913 - all but one are keyword-only
+        self,
+        size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        drop_last: bool = False,
+        collate: str | Callable[..., Any] = "stack",
+        workers: int = 0,
+        engine: str = "threads",
+        prefetch: int = 2,
+        rank: int = 0,
+        world: int = 1,
+    ) -> Batches:
+        """The items some at a time, epoch after epoch, in an order that can be had again.
+
+        Parameters are those of :class:`luisy_dir.dataset.batches.Batches`. The first iteration is the epoch of this
+        dataset, the next one the epoch after it.
+
+        Raises
+        ------
+        SettingError
+            An argument is not allowed.
+        """
+        batches = Batches(
+            self._items,
+            size,
+            shuffle=shuffle,
+            seed=seed,
+            drop_last=drop_last,
+            collate=collate,
+            workers=workers,
+            engine=engine,
+            prefetch=prefetch,
+            rank=rank,
+            world=world,
+        )
+        return batches.at_epoch(self._epoch)
+
     # Datasets on top of it
 
     def at_epoch(self, epoch: int) -> DirectoryDataset:
@@ -425,7 +465,7 @@ def concat(datasets: Sequence[DirectoryDataset], *, names: Sequence[str] | None 
 
 
 def open_dataset(
-    path: str | os.PathLike[str], *, generation: int | None = None, suffix: str | None = None
+    path: str | os.PathLike[str], *, generation: int | None = None, suffix: str | None = None, order: str = "key"
 ) -> DirectoryDataset:
     """Open what was published in a directory: from its manifest alone, without a look at a data file.
 
@@ -438,6 +478,8 @@ def open_dataset(
         be read.
     suffix
         Takes only files with that suffix, with its dot.
+    order
+        ``key``, or ``added`` for that in which :func:`~luisy_dir.write_dataset` was given the items.
 
     Raises
     ------
@@ -448,7 +490,7 @@ def open_dataset(
     ManifestError
         The manifest cannot be read.
     DatasetError
-        Two files have the same key.
+        Two files have the same key, or there is no such order.
 
     Examples
     --------
@@ -461,4 +503,4 @@ def open_dataset(
         manifest = Manifest(directory, read_record(directory, generation))
     else:
         manifest = settled_manifest(directory)
-    return DirectoryDataset(PublishedItems(manifest, suffix))
+    return DirectoryDataset(PublishedItems(manifest, suffix, order=order))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,8 @@ class PublishedItems:
     read_file
         How a file is read whose entry does not say where its array lies; None for the formats that are known by their
         suffixes.
+    order
+        ``key``, or ``added`` for that in which a :class:`~luisy_dir.writing.DatasetWriter` was given the items.
     own_suffix
         That of the task, which is dropped to get the key; of any other file the last suffix is. None where it is not
         known.
@@ -51,25 +54,30 @@ class PublishedItems:
         manifest: Manifest,
         suffix: str | None = None,
         *,
+        order: str = "key",
         read_file: Callable[[str], Any] | None = None,
         own_suffix: str | None = None,
     ) -> None:
         self.directory = os.path.abspath(manifest.directory)
         self.record = manifest.record
-        self._opened_with = suffix, read_file, own_suffix
+        self._opened_with = suffix, order, read_file, own_suffix
         self._read_file = read_file or _read_file
         found = [
-            (_key_of(output.path, suffix or own_suffix), output, entry.meta)
+            (_key_of(output.path, suffix or own_suffix), output, entry.meta, entry.number)
             for entry in manifest.outputs()
             for output in entry.outputs
             if suffix is None or output.path.endswith(suffix)
         ]
         found.sort(key=itemgetter(0))
-        self.keys: Sequence[str] = [key for key, _, _ in found]
-        self._outputs = [output for _, output, _ in found]
-        self._meta = [meta for _, _, meta in found]
+        _check(self.directory, [(key, output.path) for key, output, _, _ in found])
+        if order == "added":
+            found.sort(key=partial(_number, self.directory))
+        elif order != "key":
+            raise DatasetError(f"order is {order!r}. Choose one of 'key', 'added'.")
+        self.keys: Sequence[str] = [key for key, _, _, _ in found]
+        self._outputs = [output for _, output, _, _ in found]
+        self._meta = [meta for _, _, meta, _ in found]
         self._views = Views()
-        _check(self.directory, self.keys, self._outputs)
 
     def __len__(self) -> int:
         return len(self._outputs)
@@ -80,8 +88,8 @@ class PublishedItems:
     @property
     def digest(self) -> str:
         """See :class:`Items`."""
-        suffix = self._opened_with[0] or ""
-        return xxhash.xxh3_128_hexdigest(f"{self.record.outputs_digest}\n{suffix}".encode())
+        suffix, order, *_ = self._opened_with
+        return xxhash.xxh3_128_hexdigest(f"{self.record.outputs_digest}\n{suffix or ''}\n{order}".encode())
 
     def read(self, position: int, epoch: int) -> Any:  # noqa: ARG002 - nothing is random here
         """See :class:`Items`.
@@ -130,6 +138,7 @@ def reopened(
     generation: int,
     checksum: str,
     suffix: str | None,
+    order: str,
     read_file: Callable[[str], Any] | None,
     own_suffix: str | None,
 ) -> PublishedItems:
@@ -147,18 +156,31 @@ def reopened(
         raise InputChangedError(
             f"Generation {generation} of {directory!r} was made anew since the dataset was opened. Open it again."
         )
-    return PublishedItems(Manifest(directory, record), suffix, read_file=read_file, own_suffix=own_suffix)
+    manifest = Manifest(directory, record)
+    return PublishedItems(manifest, suffix, order=order, read_file=read_file, own_suffix=own_suffix)
 
 
-def _check(directory: str, keys: Sequence[str], outputs: Sequence[OutputFile]) -> None:
-    for position, output in enumerate(outputs):
-        if leads_outside(output.path):
+def _number(directory: str, found: tuple[str, OutputFile, Any, int | None]) -> int:
+    if found[3] is None:
+        raise DatasetError(
+            f"The manifest of {directory!r} does not say in which order its items were added: only a dataset that was "
+            "written by write_dataset has such an order. Leave out order='added'."
+        )
+    return found[3]
+
+
+def _check(directory: str, found: Sequence[tuple[str, str]]) -> None:
+    """Keys are unique, and no path leads out of the directory."""
+    former: tuple[str | None, str] = None, ""
+    for key, path in found:
+        if leads_outside(path):
             raise DamagedManifestError(
-                f"The manifest of {directory!r} has an output {output.path!r}, which leads out of it. It was not made "
-                "by luisy_dir; do not trust it."
+                f"The manifest of {directory!r} has an output {path!r}, which leads out of it. It was not made by "
+                "luisy_dir; do not trust it."
             )
-        if position and keys[position] == keys[position - 1]:
+        if key == former[0]:
             raise DatasetError(
-                f"{outputs[position - 1].path!r} and {output.path!r} would both be the item {keys[position]!r}. Choose "
-                f"one kind of file: suffix={os.path.splitext(outputs[position - 1].path)[1]!r}."
+                f"{former[1]!r} and {path!r} would both be the item {key!r}. Choose one kind of file: "
+                f"suffix={os.path.splitext(former[1])[1]!r}."
             )
+        former = key, path
