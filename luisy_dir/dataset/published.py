@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import xxhash
@@ -15,6 +13,7 @@ from luisy_dir.dataset.maps import Views, dtype_of, view_of
 from luisy_dir.entry import OutputFile, leads_outside
 from luisy_dir.errors import DamagedManifestError, DatasetError, InputChangedError
 from luisy_dir.formats import format_of_path
+from luisy_dir.item import key_of
 from luisy_dir.manifest import Manifest, as_source, key_of_output
 from luisy_dir.reading import read_stable
 from luisy_dir.record import read_record
@@ -62,21 +61,18 @@ class PublishedItems:
         self.record = manifest.record
         self._opened_with = suffix, order, read_file, own_suffix
         self._read_file = read_file or _read_file
-        found = [
-            (_key_of(output.path, suffix or own_suffix), output, entry.meta, entry.number)
+        entries = [
+            (output, entry)
             for entry in manifest.outputs()
             for output in entry.outputs
             if suffix is None or output.path.endswith(suffix)
         ]
-        found.sort(key=itemgetter(0))
-        _check(self.directory, [(key, output.path) for key, output, _, _ in found])
-        if order == "added":
-            found.sort(key=partial(_number, self.directory))
-        elif order != "key":
-            raise DatasetError(f"order is {order!r}. Choose one of 'key', 'added'.")
-        self.keys: Sequence[str] = [key for key, _, _, _ in found]
-        self._outputs = [output for _, output, _, _ in found]
-        self._meta = [meta for _, _, meta, _ in found]
+        keys = _keys_of([output.path for output, _ in entries], suffix or own_suffix)
+        _check(self.directory, keys, [output for output, _ in entries])
+        places = _in_order(order, self.directory, keys, [entry.number for _, entry in entries])
+        self.keys: Sequence[str] = [keys[place] for place in places]
+        self._outputs = [entries[place][0] for place in places]
+        self._meta = [entries[place][1].meta for place in places]
         self._views = Views()
 
     def __len__(self) -> int:
@@ -125,8 +121,10 @@ class PublishedItems:
         return self._meta[position]
 
 
-def _key_of(path: str, suffix: str | None) -> str:
-    return os.path.splitext(path)[0] if suffix is None else key_of_output(path, suffix)
+def _keys_of(paths: Sequence[str], suffix: str | None) -> list[str]:
+    if suffix is None:
+        return [key_of(path) for path in paths]
+    return [key_of_output(path, suffix) for path in paths]
 
 
 def _read_file(path: str) -> Any:
@@ -160,27 +158,35 @@ def reopened(
     return PublishedItems(manifest, suffix, order=order, read_file=read_file, own_suffix=own_suffix)
 
 
-def _number(directory: str, found: tuple[str, OutputFile, Any, int | None]) -> int:
-    if found[3] is None:
+def _in_order(order: str, directory: str, keys: Sequence[str], numbers: Sequence[int | None]) -> Sequence[int]:
+    """Places of the files in the order that is asked for."""
+    if order not in {"key", "added"}:
+        raise DatasetError(f"order is {order!r}. Choose one of 'key', 'added'.")
+    if order == "key":
+        return sorted(range(len(keys)), key=keys.__getitem__)
+    if None in numbers:
         raise DatasetError(
             f"The manifest of {directory!r} does not say in which order its items were added: only a dataset that was "
             "written by write_dataset has such an order. Leave out order='added'."
         )
-    return found[3]
+    return sorted(range(len(keys)), key=lambda place: (numbers[place], keys[place]))
 
 
-def _check(directory: str, found: Sequence[tuple[str, str]]) -> None:
+def _check(directory: str, keys: Sequence[str], outputs: Sequence[OutputFile]) -> None:
     """Keys are unique, and no path leads out of the directory."""
-    former: tuple[str | None, str] = None, ""
-    for key, path in found:
-        if leads_outside(path):
+    for output in outputs:
+        if leads_outside(output.path):
             raise DamagedManifestError(
-                f"The manifest of {directory!r} has an output {path!r}, which leads out of it. It was not made by "
-                "luisy_dir; do not trust it."
+                f"The manifest of {directory!r} has an output {output.path!r}, which leads out of it. It was not made "
+                "by luisy_dir; do not trust it."
             )
-        if key == former[0]:
+    if len(set(keys)) == len(keys):
+        return
+    paths: dict[str, str] = {}
+    for key, output in zip(keys, outputs, strict=True):
+        other = paths.setdefault(key, output.path)
+        if other != output.path:
             raise DatasetError(
-                f"{former[1]!r} and {path!r} would both be the item {key!r}. Choose one kind of file: "
-                f"suffix={os.path.splitext(former[1])[1]!r}."
+                f"{other!r} and {output.path!r} would both be the item {key!r}. Choose one kind of file: "
+                f"suffix={os.path.splitext(other)[1]!r}."
             )
-        former = key, path
