@@ -15,7 +15,17 @@ from typing import IO, Any, Literal
 
 import msgspec
 
-from luisy_dir.entry import LINE_LIMIT_BYTES, UNDECODABLE, Entry, OutputFile, Status, decode_entry, leads_outside
+from luisy_dir.entry import (
+    LINE_LIMIT_BYTES,
+    UNDECODABLE,
+    Entry,
+    OutputFile,
+    Pack,
+    Status,
+    decode_entry,
+    file_state,
+    leads_outside,
+)
 from luisy_dir.errors import BusyError, DamagedManifestError
 from luisy_dir.item import Item, Source
 from luisy_dir.record import ADVICE, FOLDER, EntriesFile, Record, generations_in, read_current, read_record, unreadable
@@ -35,6 +45,12 @@ class FileState(msgspec.Struct, frozen=True, gc=False):
     path: str
     size: int
     mtime_ns: int
+    pack: Pack | None = None
+
+    @property
+    def state(self) -> tuple[str, int, int]:
+        """Path, size in bytes and time of change of the file on the disk."""
+        return file_state(self.path, self.size, self.mtime_ns, self.pack)
 
 
 class FileContent(msgspec.Struct, frozen=True, gc=False):
@@ -503,19 +519,21 @@ def salvaged(directory: str) -> list[Entry]:
                     with contextlib.suppress(*UNDECODABLE):
                         entry = decode_entry(line)
                         found[entry.key] = msgspec.structs.replace(
-                            entry, outputs=tuple(output for output in entry.outputs if _is_there(directory, output))
+                            entry, outputs=tuple(output for output in entry.outputs if lies_in(directory, output))
                         )
     return list(found.values())
 
 
-def _is_there(directory: str, output: OutputFile) -> bool:
-    if leads_outside(output.path):
+def lies_in(directory: str, output: OutputFile) -> bool:
+    """Whether the file of an output lies in a directory, by size and time of change as it was written."""
+    path, size, mtime_ns = output.state
+    if leads_outside(path):
         return False
     try:
-        state = system.lstat(os.path.join(directory, output.path))
+        state = system.lstat(os.path.join(directory, path))
     except OSError:
         return False
-    return (state.st_size, state.st_mtime_ns) == (output.size, output.mtime_ns)
+    return (state.st_size, state.st_mtime_ns) == (size, mtime_ns)
 
 
 def published_below(folder: str) -> Iterator[str]:

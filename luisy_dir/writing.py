@@ -9,8 +9,8 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
@@ -30,14 +30,16 @@ from luisy_dir.errors import (
     StorageError,
 )
 from luisy_dir.fingerprint import fingerprint_of
-from luisy_dir.formats import Format, array_facts, format_for, is_small, write_npy
+from luisy_dir.formats import Format, format_for, write_npy
 from luisy_dir.item import Source, check_key, text_of
 from luisy_dir.journal import worker_name
 from luisy_dir.keys import FoldedNames, side_by_side
+from luisy_dir.layouts import LooseLayout, PackLayout
 from luisy_dir.manifest import salvaged
+from luisy_dir.packs import MOST_PACKS
 from luisy_dir.place import Room
-from luisy_dir.publication import Owner, Publication, find_publication
-from luisy_dir.record import Record, is_in_doubt
+from luisy_dir.publication import Owner, find_publication
+from luisy_dir.record import InputState, Record, is_in_doubt
 from luisy_dir.roots import seen_from
 from luisy_dir.staging import poison
 from luisy_dir.storage import local, system
@@ -48,12 +50,62 @@ logger = logging.getLogger("luigi-interface.luisy_dir")
 TASK = "write_dataset"  # what a record names in the place of a task
 _OWNER = Owner(TASK, TASK, {}, "Write the dataset elsewhere, or move that directory away first.")
 _ON_EMPTY = ("error", "allow")
+_LAYOUTS = ("files", "pack")
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """How a dataset is written; see :func:`write_dataset`.
+
+    Parameters
+    ----------
+    format, source_root, layout, packs, on_empty, keep, durability
+        As there; ``source_root`` as an absolute path.
+    inputs
+        What the items are made from, as a record has it.
+    """
+
+    format: Format
+    source_root: str | None = None
+    layout: str = "files"
+    packs: int | None = None
+    on_empty: str = "error"
+    keep: int = DEFAULT_KEEP
+    durability: str = "commit"
+    inputs: Mapping[str, InputState] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_choice("layout", self.layout, _LAYOUTS)
+        _check_choice("on_empty", self.on_empty, _ON_EMPTY)
+        _check_choice("durability", self.durability, DURABILITIES)
+        if not self.format.suffix:
+            raise DefinitionError("A dataset needs a Format with a suffix, as in Format(read, write, '.raw').")
+        if self.is_packed and self.format.write is not write_npy:
+            raise DefinitionError(f"Packs hold plain arrays, and no {self.format.suffix!r}. Leave the suffix out.")
+        if self.keep < 1:
+            raise SettingError(f"keep is {self.keep}, and what is published is always kept. Give 1 or more.")
+        if self.packs is not None and not (self.is_packed and 1 <= self.packs <= MOST_PACKS):
+            raise SettingError(
+                f"packs is {self.packs} with layout={self.layout!r}. Give 1 to {MOST_PACKS:,}, with layout='pack'."
+            )
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether many items lie in one file."""
+        return self.layout == "pack"
+
+
+def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise SettingError(f"{name} is {value!r}. Choose one of {', '.join(map(repr, allowed))}.")
 
 
 def write_dataset(
     path: str | os.PathLike[str],
     *,
     suffix: str | Format = ".npy",
+    layout: str = "files",
+    packs: int | None = None,
     source_root: str | os.PathLike[str] | None = None,
     on_empty: str = "error",
     keep: int = DEFAULT_KEEP,
@@ -68,6 +120,10 @@ def write_dataset(
         next generation is published. Anything else that lies there is refused.
     suffix
         Of the files, which names their format; or a :class:`~luisy_dir.Format` with a suffix.
+    layout
+        ``files``: one for each item; ``pack``: many small arrays in one file, of which there are few.
+    packs
+        How many of these. None: as many as there are already, else as is usual for so many items of their size.
     source_root
         The folder below which the files lie that the items are made from; only needed where some are named.
     on_empty
@@ -75,7 +131,8 @@ def write_dataset(
     keep
         How many generations are kept.
     durability
-        As the setting: ``none``, ``commit`` or ``item``.
+        As the setting: ``none``, ``commit`` or ``item``; packs are brought to the disk at the end whatever it is, but
+        for ``none``.
 
     Returns
     -------
@@ -85,7 +142,7 @@ def write_dataset(
     Raises
     ------
     DefinitionError
-        Nothing is known of the suffix.
+        Nothing is known of the suffix; or it is that of no array, and ``layout`` is ``pack``.
     SettingError
         One of the other arguments has a value that is not allowed.
 
@@ -98,23 +155,19 @@ def write_dataset(
     ...             wave = np.sin(np.linspace(0, pitch, 8000))
     ...             writer.add(f"waves/{pitch}", wave, meta={"pitch": pitch})
     """
-    format = format_for(suffix)
-    if not format.suffix:
-        raise DefinitionError("A dataset needs a Format with a suffix, as in Format(read, write, '.raw').")
-    _check_choice("on_empty", on_empty, _ON_EMPTY)
-    _check_choice("durability", durability, DURABILITIES)
-    if keep < 1:
-        raise SettingError(f"keep is {keep}, and the generation that is published is always kept. Give 1 or more.")
-    place, root = _absolute(path), None if source_root is None else _absolute(source_root)
-    return DatasetWriter(place, format, source_root=root, on_empty=on_empty, keep=keep, durability=durability)
+    root = None if source_root is None else absolute_path(source_root)
+    options = DatasetOptions(format_for(suffix), root, layout, packs, on_empty, keep, durability)
+    return DatasetWriter(absolute_path(path), options)
 
 
-def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise SettingError(f"{name} is {value!r}. Choose one of {', '.join(map(repr, allowed))}.")
+def absolute_path(path: str | os.PathLike[str]) -> str:
+    """Absolute path of a directory; SettingError where a text is none.
 
-
-def _absolute(path: str | os.PathLike[str]) -> str:
+    Examples
+    --------
+    >>> absolute_path("/data/waves/")
+    '/data/waves'
+    """
     text = os.fsdecode(path)
     if not text.strip() or "\0" in text:
         raise SettingError(f"{text!r} is no path of a directory. Name one.")
@@ -136,10 +189,8 @@ class DatasetWriter:
     ----------
     path
         Absolute path of the directory.
-    format
-        Of its files.
-    source_root, on_empty, keep, durability
-        As for :func:`write_dataset`.
+    options
+        How it is written.
 
     Attributes
     ----------
@@ -149,23 +200,10 @@ class DatasetWriter:
         Of the generation that is published, after the block.
     """
 
-    def __init__(
-        self,
-        path: str,
-        format: Format,
-        *,
-        source_root: str | None = None,
-        on_empty: str = "error",
-        keep: int = DEFAULT_KEEP,
-        durability: str = "commit",
-    ) -> None:
+    def __init__(self, path: str, options: DatasetOptions) -> None:
         self.path = path
         self.record: Record | None = None
-        self._format = format
-        self._source_root = source_root
-        self._on_empty = on_empty
-        self._keep = keep
-        self._durability = durability
+        self._options = options
         self._is_open = False
         self._process = 0
         self._lines: dict[str, bytes] = {}
@@ -190,20 +228,55 @@ class DatasetWriter:
     def __enter__(self) -> Self:
         if self._process:
             raise DefinitionError(f"{self!r} was used before. Call write_dataset again.")
-        self._publication = find_publication(self.path, _OWNER, keep=self._keep, sync=self._durability != "none")
+        options = self._options
+        self._publication = find_publication(self.path, _OWNER, keep=options.keep, sync=options.durability != "none")
         self._check_not_pinned()
-        parts = {"write": [self._format.suffix]}
-        self._facts = Facts(TASK, {}, None, fingerprint_of(parts), parts, "serial", 1, {}, (), roots=self._roots())
-        self._transaction = self._stack.enter_context(_transaction(self._publication, self._facts, self._durability))
+        self._facts = self._told()
         try:
-            self._names = FoldedNames(self._transaction.capabilities.folded)
+            self._transaction = self._stack.enter_context(self._new_transaction())
             is_damaged, folded = self._publication.is_damaged, self._transaction.capabilities.folded
-            self._room = Room(self.path, _paths_of(self._publication), is_lenient=is_damaged, folded=folded)
+            self._names = FoldedNames(folded)
+            self._room = Room(self.path, self._vacated(), is_lenient=is_damaged, folded=folded)
+            self._layout = self._new_layout()
+            self._stack.callback(self._layout.close)
         except BaseException:
             self._stack.close()
             raise
         self._process, self._is_open = os.getpid(), True
         return self
+
+    def _told(self) -> Facts:
+        options = self._options
+        root = options.source_root
+        roots = {} if root is None else {os.path.basename(root): seen_from(self.path, root)}
+        parts: dict[str, Any] = {"write": [options.format.suffix]} | ({"layout": "pack"} if options.is_packed else {})
+        return Facts(TASK, {}, None, fingerprint_of(parts), parts, "serial", 1, options.inputs, (), roots=roots)
+
+    def _new_transaction(self) -> Transaction:
+        publication = self._publication
+        return Transaction(
+            self.path,
+            self._facts.fingerprint,
+            durability=self._options.durability,
+            base=publication.manifest,
+            is_damaged=publication.is_damaged,
+            keep=publication.keep,
+        )
+
+    def _new_layout(self) -> LooseLayout | PackLayout:
+        options, transaction = self._options, self._transaction
+        sync = options.durability == "item"
+        if options.is_packed:
+            return PackLayout(self.path, transaction.files, transaction.run, options.packs, sync=sync)
+        return LooseLayout(self.path, transaction.files, options.format, sync=sync)
+
+    def _published(self) -> Iterator[Entry]:
+        manifest = self._publication.manifest
+        return iter(()) if manifest is None else manifest.entries()
+
+    def _vacated(self) -> set[str]:
+        """Paths of the published files, all of which may be replaced or removed."""
+        return {output.file for entry in self._published() for output in entry.outputs}
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -259,12 +332,29 @@ class DatasetWriter:
             noted, sources = clean_meta(meta or {}), self._sources(source)
             started, begin = datetime.now(UTC), time.perf_counter()
             output = self._write(key, path, data)
-            seconds = round(time.perf_counter() - begin, 6)
+            seconds, worker = round(time.perf_counter() - begin, 6), worker_name(self._process)
             entry = Entry(
-                key, sources, "written", (output,), noted, None, 1, seconds, started, worker_name(self._process), None,
-                number=len(self._lines),
-            )  # fmt: skip
+                key, sources, "written", (output,), noted, None, 1, seconds, started, worker, None, number=len(self)
+            )
             self._lines[key] = encode_entry(entry)
+
+    def take(self, entry: Entry, file: str, start: int) -> None:
+        """Add an item to packs whose bytes lie in a file, and stay there until the end of the block.
+
+        Parameters
+        ----------
+        entry
+            Of the item, with one output, as it would be outside of a pack.
+        file
+            Absolute path of the file.
+        start
+            Where the output begins there, in bytes.
+        """
+        with self._adding:
+            self._check_open()
+            assert isinstance(self._layout, PackLayout)  # noqa: S101 - whoever packs has said so
+            self._layout.take(self._path_of(entry.key), file, start)
+            self._lines[entry.key] = encode_entry(entry)
 
     def _check_open(self) -> None:
         if not self._is_open:
@@ -282,17 +372,13 @@ class DatasetWriter:
                 f"to it, and is not replaced. 'luisy-dir release {self.path}' lets it be."
             )
 
-    def _roots(self) -> dict[str, str]:
-        root = self._source_root
-        return {} if root is None else {os.path.basename(root): seen_from(self.path, root)}
-
     def _path_of(self, key: str) -> str:
         """Path of an item's file below the directory."""
         if not isinstance(key, str):
             raise InputError(f"{key!r} cannot be the key of an item, because it is no text. Give text, as in 'cats/1'.")
         if key in self._lines:
             raise KeyCollisionError(f"{key!r} was added to {self.path!r} already. Give each item a key of its own.")
-        path = check_key(key + self._format.suffix)
+        path = check_key(key + self._options.format.suffix)
         self._names.add(path)
         try:
             self._room.check([path])
@@ -305,7 +391,7 @@ class DatasetWriter:
     def _sources(self, source: str | os.PathLike[str] | None) -> tuple[Source, ...]:
         if source is None:
             return ()
-        root = self._source_root
+        root = self._options.source_root
         if root is None:
             raise InputError(
                 f"The source {os.fsdecode(source)!r} cannot be kept, because it is not known below which folder it "
@@ -324,12 +410,10 @@ class DatasetWriter:
         return (Source(os.path.basename(root), text, state.st_size, state.st_mtime_ns, None, is_encoded),)
 
     def _write(self, key: str, path: str, data: Any) -> OutputFile:
-        files, format = self._transaction.files, self._format
         try:
-            data = _as_written(data, format)
-            digest, state = local.write_new(
-                files, path, partial(format.write, data), is_small=is_small(data), sync=self._durability == "item"
-            )
+            return self._layout.write(path, data)
+        except LuisyDirError:
+            raise
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
             raise KeyCollisionError(
                 f"{key!r} cannot be added to {self.path!r}: another item has its file {path!r}, or one in the place of "
@@ -339,8 +423,6 @@ class DatasetWriter:
             raise self._not_written(key, error) from error
         except Exception as error:
             raise InputError(f"{key!r} cannot be added to {self.path!r}: {type(error).__name__}: {error}") from error
-        shape, dtype, offset = array_facts(data, format, state.st_size)
-        return OutputFile(path, state.st_size, state.st_mtime_ns, digest, shape, dtype, offset)
 
     def _not_written(self, key: str, error: OSError) -> LuisyDirError:
         what = f"{key!r} cannot be added to {self.path!r}: {error.strerror or error}"
@@ -355,7 +437,7 @@ class DatasetWriter:
         return StorageError(error.errno, f"{what}{space}. Mend the disk or make room, then write all of it again.")
 
     def _publish(self) -> None:
-        if not self._lines and self._on_empty == "error":
+        if not self._lines and self._options.on_empty == "error":
             raise MissingInputError(
                 f"Nothing was added to {self.path!r}, and nothing was published. If a dataset of no items is meant: "
                 "write_dataset(…, on_empty='allow')."
@@ -371,66 +453,32 @@ class DatasetWriter:
 
     def _superseded(self) -> Iterator[Entry]:
         """Entries that no longer count; those that take their places are collected meanwhile."""
-        added = (decode_entry(self._lines[key]) for key in sorted(self._lines))
-        manifest = self._publication.manifest
+        manifest, added = self._publication.manifest, (self._lines[key] for key in sorted(self._lines))
+        is_trusted = manifest is not None and not is_in_doubt(self.path, manifest.record)
+        outputs = (decode_entry(line).outputs[0] for line in self._lines.values())
+        self._layout.settle(self._published(), outputs, is_trusted=is_trusted)
         if self._publication.is_damaged:
             yield from salvaged(self.path)
-        for old, new in side_by_side(() if manifest is None else manifest.entries(), added):
-            outputs = self._lying(old, new)
-            if old is not None and new is not None and _result(old) == _result(new) and outputs:
-                continue
-            if old is not None:
+        for old, new in side_by_side(self._published(), map(decode_entry, added)):
+            is_left_alone = new is not None and not self._collected(old, new)
+            if old is not None and not is_left_alone:
                 yield old
-            if new is not None and outputs:
-                self._transaction.keep(msgspec.structs.replace(new, outputs=outputs))
-            elif new is not None:
-                self._transaction.collect(self._lines[new.key])
 
-    def _lying(self, old: Entry | None, new: Entry | None) -> tuple[OutputFile, ...]:
-        """The outputs of an entry where they are those of another, and lie in the directory as they were written."""
-        manifest = self._publication.manifest
-        if old is None or new is None or manifest is None or _outputs(old) != _outputs(new):
-            return ()
-        is_whole = all(self._lies(output) for output in old.outputs)
-        return old.outputs if is_whole and not is_in_doubt(self.path, manifest.record) else ()
-
-    def _lies(self, output: OutputFile) -> bool:
-        try:
-            state = system.lstat(os.path.join(self.path, output.path))
-        except OSError:
+    def _collected(self, old: Entry | None, new: Entry) -> bool:
+        """Collect an entry, unless it is the same as another; whether it was."""
+        output, is_staged = self._layout.settled(new.outputs[0])
+        entry = msgspec.structs.replace(new, outputs=(output,))
+        if is_staged:
+            self._transaction.collect(encode_entry(entry))
+        elif old is not None and _result(old) == _result(entry):
             return False
-        return (state.st_size, state.st_mtime_ns) == (output.size, output.mtime_ns)
-
-
-def _as_written(data: Any, format: Format) -> Any:
-    """What looks like an array as one, so that shape and dtype are known."""
-    if format.write is not write_npy:
-        return data
-    import numpy as np
-
-    return np.asanyarray(data)
-
-
-def _transaction(publication: Publication, facts: Facts, durability: str) -> Transaction:
-    return Transaction(
-        publication.path,
-        facts.fingerprint,
-        durability=durability,
-        base=publication.manifest,
-        is_damaged=publication.is_damaged,
-        keep=publication.keep,
-    )
-
-
-def _paths_of(publication: Publication) -> set[str]:
-    """Paths of the published outputs, all of which are replaced or removed."""
-    entries = () if publication.manifest is None else publication.manifest.entries()
-    return {output.path for entry in entries for output in entry.outputs}
-
-
-def _outputs(entry: Entry) -> list[OutputFile]:
-    return [msgspec.structs.replace(output, mtime_ns=0) for output in entry.outputs]
+        else:
+            self._transaction.keep(entry)
+        return True
 
 
 def _result(entry: Entry) -> tuple[Any, ...]:
-    return entry.status, entry.sources, _outputs(entry), entry.meta, entry.number
+    sources = [
+        source if source.digest is None else msgspec.structs.replace(source, mtime_ns=0) for source in entry.sources
+    ]
+    return entry.status, sources, entry.outputs, entry.meta, entry.number

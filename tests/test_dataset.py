@@ -9,12 +9,14 @@ import threading
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import files_below
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from published import PublishedImages, PublishedTexts, publish
 
 import luisy_dir as luisy
+from luisy_dir import settings
 from luisy_dir.errors import DatasetError, InputChangedError, MissingInputError, UnknownKeyError
 
 ARRAYS = {f"img_{number}": np.arange(60).reshape(3, 4, 5) + 100 * number for number in range(6)}
@@ -139,7 +141,7 @@ class TestDeepIndices:
 
         assert view.base is not None
         assert not view.flags.owndata
-        assert len(dataset._items._views) == 1
+        assert len(dataset._items._maps) == 1
         assert dataset[0, :, 0:20].shape == (10, 10, 10, 10)
 
     def test_an_error_of_numpys_names_the_item(self, dataset):
@@ -169,7 +171,11 @@ def test_any_index_on_any_array_equals_numpys(data):
     arrays = {
         f"k{number}": data.draw(npst.arrays(data.draw(DTYPES), shape), label=f"array {number}") for number in range(3)
     }
-    dataset = publish(arrays, name=str(data.draw(st.integers(0, 2**60)))).dataset()
+    name = str(data.draw(st.integers(0, 2**60)))
+    dataset = publish(arrays, name=name).dataset()
+    if data.draw(st.booleans(), label="in packs"):
+        dataset.pack(settings.resolve("working_dir", None) + f"/packs-{name}")
+        dataset = luisy.open_dataset(settings.resolve("working_dir", None) + f"/packs-{name}")
     first = data.draw(st.one_of(
         st.integers(-3, 2), st.slices(3), st.just(...), st.lists(st.integers(-3, 2)).map(np.array),
         npst.arrays(bool, 3),
@@ -476,6 +482,36 @@ class TestFiles:
         publish({"a": np.ones(3)})
 
         assert array.sum() == 0
+
+    def test_what_was_packed_is_read_from_few_files(self, dataset, working_dir):
+        dataset.pack(working_dir / "packs", packs=1)
+        dataset[1:3].pack(working_dir / "two")
+
+        packed = luisy.open_dataset(working_dir / "packs")
+
+        assert files_below(working_dir / "packs") == ["0-of-1.pack"]
+        assert packed.keys == dataset.keys
+        assert packed.meta.equals(dataset.meta)
+        assert all(np.array_equal(array, ARRAYS[key]) for key, array in packed.items())
+        assert len(packed._items._maps) == 1
+        assert list(luisy.open_dataset(working_dir / "two").keys) == ["img_1", "img_2"]
+
+    def test_what_was_made_of_published_items_is_not_packed(self, dataset, working_dir):
+        with pytest.raises(DatasetError, match="Only items as they were published"):
+            dataset.select(0).pack(working_dir / "packs")
+
+    def test_a_pack_that_was_touched_is_read_and_one_that_was_changed_is_not(self, dataset, working_dir):
+        dataset.pack(working_dir / "packs", packs=1)
+        path = working_dir / "packs" / files_below(working_dir / "packs")[0]
+        content = path.read_bytes()
+        os.utime(path, (1, 1))
+        assert np.array_equal(luisy.open_dataset(working_dir / "packs")["img_2"], ARRAYS["img_2"])
+
+        path.write_bytes(content[:-1] + b"x")
+
+        assert np.array_equal(luisy.open_dataset(working_dir / "packs")["img_2"], ARRAYS["img_2"])
+        with pytest.raises(InputChangedError, match="other content than its entry"):
+            list(luisy.open_dataset(working_dir / "packs"))
 
     def test_what_was_never_published_is_an_error(self, working_dir):
         with pytest.raises(MissingInputError, match="Run its task first"):

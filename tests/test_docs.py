@@ -278,6 +278,7 @@ def test_the_tree_of_errors_is_that_of_the_code():
         ("field of an entry", entry.Entry),
         ("field of a source", Source),
         ("field of an output", entry.OutputFile),
+        ("field of a pack", entry.Pack),
         ("field of an error", entry.Failure),
         ("field of the record", record.Record),
         ("field of a file", record.EntriesFile),

@@ -15,8 +15,9 @@ from luisy_dir.dataset.positions import position_in, selected
 from luisy_dir.dataset.published import PublishedItems
 from luisy_dir.errors import DatasetError, UnknownKeyError
 from luisy_dir.manifest import Manifest
+from luisy_dir.packing import pack_dataset
 from luisy_dir.pinning import settled_manifest
-from luisy_dir.record import read_record
+from luisy_dir.record import Record, read_record
 from luisy_dir.streams import wants_item
 
 if TYPE_CHECKING:
@@ -264,6 +265,36 @@ class DirectoryDataset(Sequence[Any]):
         arrays = [self._as_array(position) for position in range(len(self))]
         stacked = np.stack(arrays) if arrays else np.zeros(0)
         return stacked if dtype is None else stacked.astype(dtype, copy=False)
+
+    def pack(self, path: str | os.PathLike[str], *, packs: int | None = None) -> Record:
+        """Write the arrays of a directory, or of some of its items, as a dataset of few files at another place.
+
+        Parameters
+        ----------
+        path
+            Where to.
+        packs
+            How many files; None for as many as there are already, else as is usual.
+
+        Returns
+        -------
+        Record
+            Of the generation that is published there.
+
+        Raises
+        ------
+        DatasetError
+            These are not the published items as they are, but what was made of them.
+        LuisyDirError
+            See :func:`luisy_dir.pack_dataset`.
+        """
+        items = self._items.items if isinstance(self._items, Taken) else self._items
+        if not isinstance(items, PublishedItems):
+            raise DatasetError(
+                "Only items as they were published can be packed, and these were changed or put together since. Write "
+                "what was made of them with write_dataset(path, layout='pack')."
+            )
+        return pack_dataset(items.directory, path, keys=None if items is self._items else self.keys, packs=packs)
 
     def batches(  # noqa: PLR0913 - all but one are keyword-only
         self,

@@ -1,4 +1,4 @@
-"""Memory maps: of a bounded number of files, with a view of each that nobody can write to."""
+"""Memory maps: of a bounded number of files, with views of the arrays in them that nobody can write to."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import resource
 import threading
 import weakref
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from luisy_dir.dtypes import dtype_of_text
 from luisy_dir.entry import OutputFile
 from luisy_dir.errors import InputChangedError
-from luisy_dir.storage import local, system
+from luisy_dir.packs import digest_of_output
+from luisy_dir.storage import system
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,102 +35,98 @@ def most_kept() -> int:
     return MOST if limit == resource.RLIM_INFINITY else max(1, min(MOST, limit // _SHARE))
 
 
-class Views:
-    """Views of arrays in files by position, of which the last recently used are kept, and their maps with them.
+class Maps:
+    """Files in memory by path, of which the last recently used are kept.
 
-    A view lives as long as somebody holds it, and its map with it. Where so many maps are alive that descriptors would
-    run out, an array is read into memory instead.
-    """
-
-    def __init__(self) -> None:
-        self._most = most_kept()
-        self._kept: OrderedDict[int, npt.NDArray[Any]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def get(self, position: int) -> npt.NDArray[Any] | None:
-        """The view of a position, if it is kept."""
-        try:
-            self._kept.move_to_end(position)
-            return self._kept[position]
-        except KeyError:  # also where another thread has just let it go
-            return None
-
-    def keep(self, position: int, view: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Keep a view, let go of the one that was not used for longest, and return the view."""
-        self._kept[position] = view
-        while len(self._kept) > self._most:
-            try:
-                self._kept.popitem(last=False)
-            except KeyError:  # another thread was faster
-                break
-        return view
-
-
-def view_of(directory: str, output: OutputFile) -> npt.NDArray[Any]:
-    """The array of an output whose entry says where it lies, as a view that nobody can write to.
-
-    No header is read: shape, dtype and offset stand in the entry.
+    A map lives as long as somebody holds an array in it. Where so many are alive that descriptors would run out, a file
+    is read into memory instead.
 
     Parameters
     ----------
     directory
         The published directory.
-    output
-        What the manifest says of the file.
-
-    Raises
-    ------
-    InputChangedError
-        The file is gone, or no longer equals its entry.
-    OSError
-        It cannot be opened.
     """
-    path = os.path.join(directory, output.path)
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._most = most_kept()
+        self._kept: OrderedDict[str, _Content] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def view(self, output: OutputFile) -> npt.NDArray[Any]:
+        """The array of an output whose entry says where it lies, as a view that nobody can write to.
+
+        No header is read: shape, dtype and offset stand in the entry.
+
+        Raises
+        ------
+        InputChangedError
+            The file is gone, or no longer equals its entry.
+        OSError
+            It cannot be opened.
+        """
+        file = output.file
+        try:
+            self._kept.move_to_end(file)
+            content = self._kept[file]
+        except KeyError:  # also where another thread has just let it go
+            content = self._opened(file, output)
+        if content.is_doubtful:
+            _check_digest(os.path.join(self._directory, file), output)
+        return _array(content.buffer, output)
+
+    def _opened(self, file: str, output: OutputFile) -> _Content:
+        content = self._kept[file] = _content(os.path.join(self._directory, file), output)
+        while len(self._kept) > self._most:
+            try:
+                self._kept.popitem(last=False)
+            except KeyError:  # another thread was faster
+                break
+        return content
+
+
+class _Content(NamedTuple):
+    """What is in a file, and whether only digests can tell that it is what was written."""
+
+    buffer: mmap.mmap | bytes
+    is_doubtful: bool
+
+
+def _content(path: str, output: OutputFile) -> _Content:
+    _, size, mtime_ns = output.state
     try:
         descriptor = system.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError as error:
-        raise changed(path, "is no longer there") from error
+        raise _changed(path, "is no longer there") from error
     try:
-        check_state(path, system.fstat(descriptor), output)
-        return _array(descriptor, output)
+        state = system.fstat(descriptor)
+        if state.st_size != size:
+            raise _changed(path, f"has {state.st_size} bytes, and {size} in its entry")
+        return _Content(_mapped(descriptor, size) or _read(descriptor, size), state.st_mtime_ns != mtime_ns)
     finally:
         system.close(descriptor)
 
 
-def check_state(path: str, state: os.stat_result, output: OutputFile) -> None:
-    """Raise InputChangedError where a file no longer equals its entry; the digest tells where only its time differs."""
-    if state.st_size == output.size:
-        if state.st_mtime_ns == output.mtime_ns or local.digest_of(path)[0] == output.digest:
-            return
-        raise changed(path, "has other content than its entry says")
-    raise changed(path, f"has {state.st_size} bytes, and {output.size} in its entry")
+def _check_digest(path: str, output: OutputFile) -> None:
+    if digest_of_output(path, output)[0] != output.digest:
+        raise _changed(path, "has other content than its entry says")
 
 
-def changed(path: str, what: str) -> InputChangedError:
-    """What is said of a file that does not equal its entry."""
-    return InputChangedError(f"{path!r} {what}: its task has run since the dataset was opened, or somebody has "
-                             f"changed it. {_ADVICE}")  # fmt: skip
+def _changed(path: str, what: str) -> InputChangedError:
+    return InputChangedError(
+        f"{path!r} {what}: its task has run since the dataset was opened, or somebody has changed it. {_ADVICE}"
+    )
 
 
-def _array(descriptor: int, output: OutputFile) -> npt.NDArray[Any]:
+def _array(buffer: mmap.mmap | bytes, output: OutputFile) -> npt.NDArray[Any]:
     import numpy as np
 
-    dtype, shape, offset = dtype_of_text(output.dtype or ""), output.shape or (), output.offset or 0
-    if dtype.itemsize * _product(shape) == 0:
-        array: npt.NDArray[Any] = np.empty(shape, dtype)
-        array.flags.writeable = False
-        return array
-    buffer = _mapped(descriptor, output.size) or _content(descriptor, output.size)
-    return np.ndarray(shape, dtype, buffer=buffer, offset=offset)
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    product = 1
-    for length in shape:
-        product *= length
-    return product
+    array: npt.NDArray[Any] = np.ndarray(
+        output.shape or (), dtype_of_text(output.dtype or ""), buffer=buffer, offset=output.offset or 0
+    )
+    return array
 
 
 def _mapped(descriptor: int, size_bytes: int) -> mmap.mmap | None:
@@ -147,7 +144,7 @@ def _mapped(descriptor: int, size_bytes: int) -> mmap.mmap | None:
         return map
 
 
-def _content(descriptor: int, size_bytes: int) -> bytes:
+def _read(descriptor: int, size_bytes: int) -> bytes:
     content = system.read_at(descriptor, size_bytes, 0)
     while len(content) < size_bytes and (more := system.read_at(descriptor, size_bytes - len(content), len(content))):
         content += more

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from luisy_dir.dataset.layers import note_key
-from luisy_dir.dataset.maps import Views, dtype_of, view_of
+from luisy_dir.dataset.maps import Maps, dtype_of
 from luisy_dir.entry import OutputFile, leads_outside
 from luisy_dir.errors import DamagedManifestError, DatasetError, InputChangedError
 from luisy_dir.formats import format_of_path
@@ -73,7 +73,7 @@ class PublishedItems:
         self.keys: Sequence[str] = [keys[place] for place in places]
         self._outputs = [entries[place][0] for place in places]
         self._meta = [entries[place][1].meta for place in places]
-        self._views = Views()
+        self._maps = Maps(self.directory)
 
     def __len__(self) -> int:
         return len(self._outputs)
@@ -95,14 +95,10 @@ class PublishedItems:
         InputChangedError
             The file is gone, or no longer equals its entry.
         """
-        view = self._views.get(position)
-        return self._opened(position) if view is None else view
-
-    def _opened(self, position: int) -> Any:
         output = self._outputs[position]
         try:
             if output.offset is not None:
-                return self._views.keep(position, view_of(self.directory, output))
+                return self._maps.view(output)
             return read_stable(self._read_file, os.path.join(self.directory, output.path), as_source(output, ""))[0]
         except Exception as error:
             note_key(error, self.keys[position])
@@ -175,9 +171,9 @@ def _in_order(order: str, directory: str, keys: Sequence[str], numbers: Sequence
 def _check(directory: str, keys: Sequence[str], outputs: Sequence[OutputFile]) -> None:
     """Keys are unique, and no path leads out of the directory."""
     for output in outputs:
-        if leads_outside(output.path):
+        if leads_outside(output.file):
             raise DamagedManifestError(
-                f"The manifest of {directory!r} has an output {output.path!r}, which leads out of it. It was not made "
+                f"The manifest of {directory!r} has an output {output.file!r}, which leads out of it. It was not made "
                 "by luisy_dir; do not trust it."
             )
     if len(set(keys)) == len(keys):

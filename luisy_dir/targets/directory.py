@@ -362,7 +362,7 @@ class DirectoryTarget(_AnyDirectory):
 
     def _foreign_files(self) -> list[str]:
         try:
-            ours = {output.path for entry in self.manifest().entries() for output in entry.outputs}
+            ours = {output.file for entry in self.manifest().entries() for output in entry.outputs}
         except ManifestError:  # whose advice is to remove the directory
             return []
         return sorted(path for path, _, _ in self.files() if path not in ours)
