@@ -58,7 +58,7 @@ class OnDisk:
 
 
 class Raising(InMemory):
-    """One item raises what it is told to."""
+    """One item raises what it is told to, or what a function makes."""
 
     def __init__(self, count, key, error):
         super().__init__({f"k{number}": np.array([number, 10 * number]) for number in range(count)})
@@ -66,7 +66,7 @@ class Raising(InMemory):
 
     def read(self, position, epoch):
         if self.keys[position] == self.key:
-            raise self.error
+            raise self.error() if callable(self.error) else self.error
         return super().read(position, epoch)
 
 

@@ -125,7 +125,7 @@ class Batches:
         world: int = 1,
     ) -> None:
         self._items = items
-        self._order = Order(len(items), operator.index(seed), bool(shuffle))
+        self._order = Order(len(items), _whole("seed", seed), bool(shuffle))
         world = _whole("world", world, 1)
         self._share = Share(_whole("size", size, 1), _whole("rank", rank, 0, world - 1), world, bool(drop_last))
         self._loader = Loader(items, collation_for(collate), self._order.seed)
@@ -134,7 +134,7 @@ class Batches:
         self._prefetch = _whole("prefetch", prefetch, 0)
         self._progress = Progress()
         self._crew: Crew | None = None
-        if len(items) and not len(self):
+        if drop_last and len(items) and not len(self):
             raise SettingError(
                 f"There are {len(items)} items, which do not fill a batch of {size} for each of {world} ranks, and "
                 "drop_last leaves out what does not. Give a smaller size, or drop_last=False."
@@ -227,14 +227,14 @@ class Batches:
         self.close()
 
 
-def _whole(name: str, value: int, least: int, most: int | None = None) -> int:
+def _whole(name: str, value: int, least: int | None = None, most: int | None = None) -> int:
     try:
-        number = operator.index(value)
+        number: int | None = operator.index(value)
     except TypeError:
-        number = least - 1
-    if number < least or (most is not None and number > most):
-        upto = "" if most is None else f" to {most}"
-        raise SettingError(f"{name} is {value!r}, but has to be a whole number from {least}{upto}.")
+        number = None
+    if number is None or (least is not None and number < least) or (most is not None and number > most):
+        limits = ("" if least is None else f" from {least}") + ("" if most is None else f" to {most}")
+        raise SettingError(f"{name} is {value!r}, but has to be a whole number{limits}.")
     return number
 
 

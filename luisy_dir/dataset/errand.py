@@ -12,6 +12,7 @@ from luisy_dir.dataset.loading import Loader, Portion
 from luisy_dir.engines import slate
 from luisy_dir.engines.child import end_with_parent
 from luisy_dir.engines.packing import pack_error, unpack_error
+from luisy_dir.errors import DefinitionError
 
 _REMEMBERED = 4
 _known: OrderedDict[str, Loader] = OrderedDict()  # of this worker, by their digests
@@ -61,7 +62,13 @@ def do_errand(digest: str, pickled: bytes | None, portion: Portion) -> bytes:
 def _loader(digest: str, pickled: bytes | None) -> Loader | None:
     loader = _known.get(digest)
     if loader is None and pickled is not None:
-        loader = _known[digest] = pickle.loads(pickled)
+        try:
+            loader = _known[digest] = pickle.loads(pickled)
+        except Exception as error:
+            raise DefinitionError(
+                f"A worker process cannot unpickle what makes the batches: {type(error).__name__}: {error}. Choose "
+                "engine='threads', or leave out of the dataset and of `collate` what cannot be pickled."
+            ) from error
         while len(_known) > _REMEMBERED:
             _known.popitem(last=False)
     return loader
