@@ -53,11 +53,12 @@ class Pad:
         dtype = common_dtype(arrays, keys)
         batch = self._blank((len(arrays), *shape), dtype)
         mask = np.zeros(batch.shape, dtype=bool)
+        is_blank = self._is_blank
         for number, array in enumerate(arrays):
             begins = self._begins(array.shape, shape)
             place: tuple[Any, ...] = (number, *map(span, begins, array.shape), ...)
             mask[place] = True
-            if self._is_blank or array.shape == shape:
+            if is_blank or array.shape == shape:
                 batch[place] = array
             else:
                 batch[number] = self._padded(array.astype(dtype, copy=False), begins, shape, keys[number])
