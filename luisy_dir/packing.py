@@ -95,7 +95,7 @@ def _entry_of(entry: Entry, output: OutputFile, key: str, root: str) -> Entry:
     if output.offset is None or output.dtype is None:
         raise InputError(
             f"{output.path!r} cannot be packed, because it is no plain array: packs hold what is written as .npy, "
-            "and no records. Choose other items with keys=…."
+            "with fields that do not overlap. Choose other items with keys=…."
         )
     start = 0 if output.pack is None else output.pack.start
     alone = msgspec.structs.replace(output, path=key + _SUFFIX, mtime_ns=0, offset=output.offset - start, pack=None)

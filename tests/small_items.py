@@ -7,8 +7,11 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import BrokenExecutor
 
 import numpy as np
+
+from luisy_dir.engines.serial import SerialExecutor
 
 
 class InMemory:
@@ -110,6 +113,18 @@ class Counted(InMemory):
         return self.begun
 
 
+class Watched(list):
+    """Keys, and which of them somebody has asked for."""
+
+    def __init__(self, keys):
+        super().__init__(keys)
+        self.asked = []
+
+    def __getitem__(self, position):
+        self.asked.append(position)
+        return super().__getitem__(position)
+
+
 class Slow(InMemory):
     """An item takes a while; each read leaves a file that names its process."""
 
@@ -142,3 +157,19 @@ def raise_on_three(data):
 def noise(data, members):
     """A collation that draws a number for each item."""
     return [float(members.rng(number, "noise").random()) for number in range(len(data))]
+
+
+class Tired(SerialExecutor):
+    """Takes two things, and then no more."""
+
+    taken = 0
+
+    def submit(self, function, /, *args, **kwargs):
+        self.taken += 1
+        if self.taken > 2:
+            raise BrokenExecutor("too much")
+        return super().submit(function, *args, **kwargs)
+
+
+def tired(workers):
+    return Tired()

@@ -16,7 +16,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_items import Counted, Deadly, InMemory, OnDisk, Raising, Slow, Unkind, noise, numbered, raise_on_three
+from small_items import (
+    Counted,
+    Deadly,
+    InMemory,
+    OnDisk,
+    Raising,
+    Slow,
+    Unkind,
+    Watched,
+    noise,
+    numbered,
+    raise_on_three,
+)
 
 from luisy_dir.dataset.batches import Batches, DatasetBatch
 from luisy_dir.dataset.collation import crop, ragged
@@ -223,6 +235,19 @@ def test_no_more_batches_are_under_way_than_prefetch_and_workers(workers, prefet
         assert items.begun_in_the_end(2 + workers + prefetch) == 2 + workers + prefetch
 
 
+def test_no_more_are_sent_out_while_the_first_is_waited_for():
+    items = Counted(50, held_from=0)
+    items.keys = Watched(items.keys)
+    opener = threading.Timer(0.3, lambda: (items.keys.asked.append("open"), items.gate.set()))
+    opener.start()
+
+    with Batches(items, 1, workers=2, prefetch=3) as batches:
+        next(iter(batches))
+
+    opener.join()
+    assert items.keys.asked[: items.keys.asked.index("open")] == [0, 1, 2, 3, 4]
+
+
 def test_nothing_is_read_before_the_first_batch_is_asked_for():
     items = Counted(10)
 
@@ -355,6 +380,15 @@ def test_after_a_death_the_next_epoch_is_loaded_by_other_workers():
             list(batches)
 
         assert keys_of(batches) == numbered(9).keys
+
+
+def test_an_engine_that_takes_no_more_is_an_error_at_its_place():
+    batches = Batches(numbered(9), 2, workers=3, engine="small_items:tired")
+    iterator = iter(batches)
+
+    assert [next(iterator).keys, next(iterator).keys] == [("k0", "k1"), ("k2", "k3")]
+    with pytest.raises(WorkerDiedError, match=r"'k4', 'k5'.*too much"):
+        next(iterator)
 
 
 def test_where_workers_die_before_they_read_anything_nobody_waits_for_ever():
@@ -516,6 +550,31 @@ def test_a_program_that_leaves_batches_open_ends(engine, tmp_path):
 
     assert (process.returncode, errors) == (0, "")
     assert still_running(folder) == []
+
+
+UNGUARDED = """
+    import sys
+    sys.path.insert(0, {tests!r})
+    from small_items import numbered
+    from luisy_dir.dataset.batches import Batches
+
+    class Pair:
+        def __init__(self, data):
+            self.data = data
+
+    with Batches(numbered(4), 2, collate=Pair, workers=2, engine="processes") as batches:
+        print([isinstance(batch.data, Pair) for batch in batches])
+"""
+
+
+def test_a_script_needs_no_guard_to_have_worker_processes(tmp_path):
+    """They do not import it, as it may do what takes long; what it defines itself crosses by value, there and back."""
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(UNGUARDED.format(tests=os.path.dirname(__file__))))
+
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+
+    assert (ended.stdout, ended.stderr) == ("[True, True]\n", "")
 
 
 # --- the state

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import operator
-import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from multiprocessing.util import Finalize, is_exiting
 from typing import TYPE_CHECKING, Any, Self
 
 from luisy_dir.dataset.collated import Collated
@@ -100,13 +100,23 @@ class Batches:
 
     Examples
     --------
-    ::
-
-        with Batches(items, 32, shuffle=True, seed=7, workers=2) as batches:
-            while batches.epoch < 10:
-                for batch in batches:
-                    train(batch.data)
-                    saved = batches.state_dict()
+    >>> class Squares:
+    ...     keys = ("a", "b", "c", "d", "e")
+    ...     digest = "c0ffee"
+    ...
+    ...     def __len__(self):
+    ...         return 5
+    ...
+    ...     def read(self, position, epoch):
+    ...         return position**2
+    >>> with Batches(Squares(), 2, workers=1) as batches:
+    ...     while batches.epoch < 1:
+    ...         for batch in batches:
+    ...             print(batch.epoch, batch.keys, batch.data)
+    ...             saved = batches.state_dict()
+    0 ('a', 'b') [0 1]
+    0 ('c', 'd') [4 9]
+    0 ('e',) [16]
     """
 
     def __init__(  # noqa: PLR0913 - all but two are keyword-only
@@ -187,7 +197,7 @@ class Batches:
     def _hired(self) -> Crew:
         if self._crew is None:
             self._crew = Crew(self._engine, self._workers, self._loader)
-            weakref.finalize(self, self._crew.close, is_waiting=False)
+            Finalize(self, _let_go, (self._crew,), exitpriority=20)  # before the executor's own, which does not wait
         return self._crew
 
     def state_dict(self) -> dict[str, Any]:
@@ -225,6 +235,14 @@ class Batches:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _let_go(crew: Crew) -> None:
+    """Of batches that nobody has any more: the garbage collector must not wait, but the end of the program must.
+
+    There, multiprocessing would come upon processes that their threads are about to close.
+    """
+    crew.close(is_waiting=is_exiting())
 
 
 def _whole(name: str, value: int, least: int | None = None, most: int | None = None) -> int:

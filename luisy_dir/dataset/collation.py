@@ -39,7 +39,7 @@ def stack() -> Stack:
 
     Examples
     --------
-    >>> stack()([[1.5, 2.5][0], 2.5]).data
+    >>> stack()([1.5, 2.5]).data
     array([1.5, 2.5])
     """
     return Stack()

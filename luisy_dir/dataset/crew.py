@@ -51,7 +51,7 @@ class Crew:
     def __init__(self, engine: str, workers: int, loader: Loader) -> None:
         self._loader = loader
         self._workers = workers
-        self._executor = open_engine(engine, workers)
+        self._executor = open_engine(engine, workers, imports_main=False)  # a training script may load a lot
         self._is_here = isinstance(self._executor, ThreadPoolExecutor)
         self._pickled = b"" if self._is_here else _pickled(loader)
         self._digest = xxhash.xxh3_128_hexdigest(self._pickled)
@@ -86,18 +86,25 @@ class Crew:
         under_way: deque[_UnderWay] = deque()
         is_over = threading.Event()
         mine = threading.get_ident()
+
+        def fill() -> None:
+            for portion in islice(portions, prefetch + self._workers - len(under_way)):
+                is_new = self._sent < self._workers  # perhaps its worker is
+                under_way.append(_UnderWay(portion, self._sent_out(portion, is_over, has_loader=is_new)))
+
         try:
-            while self._fill(under_way, portions, prefetch + self._workers, is_over):
+            fill()
+            while under_way:
                 if self._is_closed:
                     raise RuntimeError("These batches were closed while somebody iterated over them.")
+                portion = under_way[0].portion
                 try:
                     collated = self._received(under_way[0])
                 except UnknownLoader:
-                    portion = under_way[0].portion
                     under_way[0] = _UnderWay(portion, self._sent_out(portion, is_over, has_loader=True))
                     continue
-                portion = under_way.popleft().portion
-                self._fill(under_way, portions, prefetch + self._workers, is_over)
+                under_way.popleft()
+                fill()
                 yield portion, collated
         except KeyboardInterrupt:
             self.is_lost = True
@@ -106,15 +113,6 @@ class Crew:
         finally:
             is_over.set()
             self._drain([future for _, future in under_way], is_waiting=threading.get_ident() == mine)
-
-    def _fill(
-        self, under_way: deque[_UnderWay], portions: Iterator[Portion], limit: int, is_over: threading.Event
-    ) -> bool:
-        """Send out as many batches as may be under way; whether there are any."""
-        for portion in islice(portions, limit - len(under_way)):
-            has_loader = self._sent < self._workers
-            under_way.append(_UnderWay(portion, self._sent_out(portion, is_over, has_loader=has_loader)))
-        return bool(under_way)
 
     def _sent_out(self, portion: Portion, is_over: threading.Event, *, has_loader: bool) -> Future[Any]:
         self._sent += has_loader
@@ -174,14 +172,14 @@ def _pickled(loader: Loader) -> bytes:
 
 
 def _died(portion: Portion, error: BrokenExecutor) -> WorkerDiedError:
-    what, trace = str(error), ""
+    what, trace = str(error).rstrip("."), ""
     if isinstance(error, WorkerLost):
         number, trace = error.loss.in_hand, error.loss.trace
         if number is not None and number < len(portion.keys):
-            what = f"{what[:-1]} while it read {portion.keys[number]!r}."
+            what = f"{what} while it read {portion.keys[number]!r}"
     died = WorkerDiedError(
-        f"A batch of {len(portion.keys)} could not be loaded, of the items {named(portion.keys)}. {what} Look what it "
-        "does with them, with workers=0 or engine='threads' if need be."
+        f"The batch of the items {named(portion.keys)} was lost with its worker. {what}. Look what becomes of these items "
+        "with workers=0; if memory ran short, take fewer workers, a smaller size or less prefetch."
     )
     if trace:
         died.add_note(trace)

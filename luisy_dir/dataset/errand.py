@@ -7,6 +7,8 @@ import traceback
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
+import cloudpickle
+
 from luisy_dir.dataset.collated import Collated
 from luisy_dir.dataset.loading import Loader, Portion
 from luisy_dir.engines import slate
@@ -51,7 +53,7 @@ def do_errand(digest: str, pickled: bytes | None, portion: Portion) -> bytes:
         if loader is None:
             return pickle.dumps(None)
         collated = loader.load(portion) if seen is None else loader.load(portion, seen.take)
-        return pickle.dumps(tuple(collated), protocol=5)
+        return _pickled(tuple(collated))
     except Exception as error:  # noqa: BLE001 - the parent raises it
         return pickle.dumps(_failure(error))
     finally:
@@ -72,6 +74,15 @@ def _loader(digest: str, pickled: bytes | None) -> Loader | None:
         while len(_known) > _REMEMBERED:
             _known.popitem(last=False)
     return loader
+
+
+def _pickled(answer: Any) -> bytes:
+    """Pickled the fast way where that is possible; else with classes that the program's script defines, by value."""
+    try:
+        return pickle.dumps(answer, protocol=5)
+    except Exception:  # noqa: BLE001 - pickle raises whatever comes to its mind
+        pickled: bytes = cloudpickle.dumps(answer)
+        return pickled
 
 
 def _failure(error: Exception) -> _Failure:
