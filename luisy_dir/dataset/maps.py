@@ -11,10 +11,11 @@ import weakref
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import xxhash
+
 from luisy_dir.dtypes import dtype_of_text
 from luisy_dir.entry import OutputFile
 from luisy_dir.errors import InputChangedError
-from luisy_dir.packs import digest_of_output
 from luisy_dir.storage import system
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 MOST = 256  # maps that are kept, where descriptors allow it
+_MOST_VIEWS = 1 << 16  # some 20 MB
 _SHARE = 4  # of all descriptors, the part that is taken by maps that are kept
 _ADVICE = "Open the dataset anew; 'luisy-dir verify --deep' says whether its task must run again."
 
@@ -36,9 +38,9 @@ def most_kept() -> int:
 
 
 class Maps:
-    """Files in memory by path, of which the last recently used are kept.
+    """Views of arrays in files by position, and the maps of the files that were used last.
 
-    A map lives as long as somebody holds an array in it. Where so many are alive that descriptors would run out, a file
+    A map lives as long as somebody holds a view of it. Where so many are alive that descriptors would run out, an array
     is read into memory instead.
 
     Parameters
@@ -50,12 +52,14 @@ class Maps:
     def __init__(self, directory: str) -> None:
         self._directory = directory
         self._most = most_kept()
-        self._kept: OrderedDict[str, _Content] = OrderedDict()
+        self._files: OrderedDict[str, _Kept] = OrderedDict()
+        self._views: dict[int, tuple[npt.NDArray[Any], str]] = {}
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._files)
 
-    def view(self, output: OutputFile) -> npt.NDArray[Any]:
+    def view(self, position: int, output: OutputFile) -> npt.NDArray[Any]:
         """The array of an output whose entry says where it lies, as a view that nobody can write to.
 
         No header is read: shape, dtype and offset stand in the entry.
@@ -67,34 +71,49 @@ class Maps:
         OSError
             It cannot be opened.
         """
-        file = output.file
         try:
-            self._kept.move_to_end(file)
-            content = self._kept[file]
+            view, file = self._views[position]
+            self._files.move_to_end(file)
         except KeyError:  # also where another thread has just let it go
-            content = self._opened(file, output)
-        if content.is_doubtful:
-            _check_digest(os.path.join(self._directory, file), output)
-        return _array(content.buffer, output)
+            return self._opened(position, output)
+        return view
 
-    def _opened(self, file: str, output: OutputFile) -> _Content:
-        content = self._kept[file] = _content(os.path.join(self._directory, file), output)
-        while len(self._kept) > self._most:
-            try:
-                self._kept.popitem(last=False)
-            except KeyError:  # another thread was faster
-                break
-        return content
+    def _opened(self, position: int, output: OutputFile) -> npt.NDArray[Any]:
+        kept = self._files.get(output.file)
+        if kept is None:
+            content = _content(os.path.join(self._directory, output.file), output)
+            if not isinstance(content, mmap.mmap):
+                return _array(content, output, 0 if output.pack is None else output.pack.start)
+            kept = _Kept(content, [])
+        view = _array(kept.map, output, 0)
+        with self._lock:
+            self._keep(position, view, output.file, kept)
+        return view
+
+    def _keep(self, position: int, view: npt.NDArray[Any], file: str, kept: _Kept) -> None:
+        self._files[file] = kept
+        self._files.move_to_end(file)
+        if len(self._files) > self._most:
+            _, oldest = self._files.popitem(last=False)
+            for place in oldest.positions:
+                self._views.pop(place, None)
+        if len(self._views) >= _MOST_VIEWS:
+            self._views.clear()
+            for each in self._files.values():
+                each.positions.clear()
+        self._views[position] = view, file
+        kept.positions.append(position)
 
 
-class _Content(NamedTuple):
-    """What is in a file, and whether only digests can tell that it is what was written."""
+class _Kept(NamedTuple):
+    """The map of a file, and the positions of the views in it that are kept."""
 
-    buffer: mmap.mmap | bytes
-    is_doubtful: bool
+    map: mmap.mmap
+    positions: list[int]
 
 
-def _content(path: str, output: OutputFile) -> _Content:
+def _content(path: str, output: OutputFile) -> mmap.mmap | bytes:
+    """A map of the file; or the bytes of the output alone, where there are too many maps, or the file was touched."""
     _, size, mtime_ns = output.state
     try:
         descriptor = system.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -104,14 +123,14 @@ def _content(path: str, output: OutputFile) -> _Content:
         state = system.fstat(descriptor)
         if state.st_size != size:
             raise _changed(path, f"has {state.st_size} bytes, and {size} in its entry")
-        return _Content(_mapped(descriptor, size) or _read(descriptor, size), state.st_mtime_ns != mtime_ns)
+        if state.st_mtime_ns == mtime_ns and (map := _mapped(descriptor, size)) is not None:
+            return map
+        content = _read(descriptor, 0 if output.pack is None else output.pack.start, output.size)
+        if xxhash.xxh3_128_hexdigest(content) != output.digest:
+            raise _changed(path, "has other content than its entry says")
+        return content
     finally:
         system.close(descriptor)
-
-
-def _check_digest(path: str, output: OutputFile) -> None:
-    if digest_of_output(path, output)[0] != output.digest:
-        raise _changed(path, "has other content than its entry says")
 
 
 def _changed(path: str, what: str) -> InputChangedError:
@@ -120,12 +139,12 @@ def _changed(path: str, what: str) -> InputChangedError:
     )
 
 
-def _array(buffer: mmap.mmap | bytes, output: OutputFile) -> npt.NDArray[Any]:
+def _array(buffer: mmap.mmap | bytes, output: OutputFile, start: int) -> npt.NDArray[Any]:
+    """The array in a buffer that begins at some position of the file."""
     import numpy as np
 
-    array: npt.NDArray[Any] = np.ndarray(
-        output.shape or (), dtype_of_text(output.dtype or ""), buffer=buffer, offset=output.offset or 0
-    )
+    dtype, offset = dtype_of_text(output.dtype or ""), (output.offset or 0) - start
+    array: npt.NDArray[Any] = np.ndarray(output.shape or (), dtype, buffer=buffer, offset=offset)
     return array
 
 
@@ -144,9 +163,11 @@ def _mapped(descriptor: int, size_bytes: int) -> mmap.mmap | None:
         return map
 
 
-def _read(descriptor: int, size_bytes: int) -> bytes:
-    content = system.read_at(descriptor, size_bytes, 0)
-    while len(content) < size_bytes and (more := system.read_at(descriptor, size_bytes - len(content), len(content))):
+def _read(descriptor: int, start: int, size_bytes: int) -> bytes:
+    content = b""
+    while len(content) < size_bytes and (
+        more := system.read_at(descriptor, size_bytes - len(content), start + len(content))
+    ):
         content += more
     return content
 

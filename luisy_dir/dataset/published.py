@@ -98,7 +98,7 @@ class PublishedItems:
         output = self._outputs[position]
         try:
             if output.offset is not None:
-                return self._maps.view(output)
+                return self._maps.view(position, output)
             return read_stable(self._read_file, os.path.join(self.directory, output.path), as_source(output, ""))[0]
         except Exception as error:
             note_key(error, self.keys[position])
