@@ -178,8 +178,8 @@ def _died(portion: Portion, error: BrokenExecutor) -> WorkerDiedError:
         if number is not None and number < len(portion.keys):
             what = f"{what} while it read {portion.keys[number]!r}"
     died = WorkerDiedError(
-        f"The batch of the items {named(portion.keys)} was lost with its worker. {what}. Look what becomes of these items "
-        "with workers=0; if memory ran short, take fewer workers, a smaller size or less prefetch."
+        f"The batch of the items {named(portion.keys)} was lost with its worker. {what}. Look what becomes of these "
+        "items with workers=0; if memory ran short, take fewer workers, a smaller size or less prefetch."
     )
     if trace:
         died.add_note(trace)

@@ -3,7 +3,8 @@
 Usage: python random_reads.py [--reads 20000] [--rounds 5] [--folder DIR]
 
 Two sets of float32: 400 ragged arrays, (10, 2 to 4, 23, 700 to 900), of which a read takes 16 numbers; and 20,000
-arrays of 100 numbers, of which a read takes all. A read makes a view of an array and copies a part of it. Each set is read
+arrays of 100 numbers, of which a read takes all. A read makes a view of an array and copies a part of it. Each set is
+read
 
 - out of packs, and by hand out of one flat file: a ``numpy.memmap`` that is kept, a list of shapes and one of offsets;
 - out of loose files, of which the dataset keeps the maps of 256, and by hand out of the same files: a
