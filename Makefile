@@ -54,6 +54,8 @@ bench: $(STAMP)  ## measure what an item costs, and what a run costs that has li
 	$(BIN)/python tests/benchmarks/only_what_changed.py
 	$(BIN)/python tests/benchmarks/fingerprint.py
 	$(BIN)/python tests/benchmarks/many_tiny_items.py
+	$(BIN)/python tests/benchmarks/random_reads.py
+	$(BIN)/python tests/benchmarks/batches.py
 
 stress: $(STAMP) ## let disks, power, memory and processes fail under runs; needs Linux, root and strace
 	$(BIN)/python tests/stress/stress.py $(ARGS)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     )
 
     from luisy_dir import checks, images
+    from luisy_dir.dataset.changes import window
+    from luisy_dir.dataset.directory import DirectoryDataset, concat, open_dataset
     from luisy_dir.decorators import (
         auto_filename,
         csv_output,
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from luisy_dir.pipeline import Pipeline
     from luisy_dir.settings import scratch, set_working_dir
     from luisy_dir.tasks import ConcatenationTask, DirectoryTask, ExternalTask, Task, WrapperTask
+    from luisy_dir.writing import DatasetWriter, write_dataset
 
 __version__ = "0.1.0"
 
@@ -57,9 +60,11 @@ __all__ = [
     "Abort",
     "BoolParameter",
     "ConcatenationTask",
+    "DatasetWriter",
     "DateIntervalParameter",
     "DateParameter",
     "DictParameter",
+    "DirectoryDataset",
     "DirectoryTask",
     "ExternalTask",
     "FloatParameter",
@@ -77,6 +82,7 @@ __all__ = [
     "WrapperTask",
     "auto_filename",
     "checks",
+    "concat",
     "csv_output",
     "directory_output",
     "directory_task",
@@ -91,6 +97,7 @@ __all__ = [
     "make_output_directory",
     "npy_output",
     "npz_output",
+    "open_dataset",
     "parquet_output",
     "parquetdir_output",
     "pickle_output",
@@ -102,6 +109,8 @@ __all__ = [
     "set_working_dir",
     "trace",
     "why",
+    "window",
+    "write_dataset",
     "xlsx_output",
 ]
 
@@ -119,6 +128,8 @@ _OF_LUIGI = {
 _MODULES = {
     "Abort": "errors",
     "ConcatenationTask": "tasks",
+    "DirectoryDataset": "dataset.directory",
+    "DatasetWriter": "writing",
     "DirectoryTask": "tasks",
     "ExternalTask": "tasks",
     "Format": "formats",
@@ -129,11 +140,15 @@ _MODULES = {
     "Reject": "errors",
     "Task": "tasks",
     "WrapperTask": "tasks",
+    "concat": "dataset.directory",
+    "open_dataset": "dataset.directory",
     "register_format": "formats",
     "scratch": "settings",
     "set_working_dir": "settings",
     "trace": "lineage",
     "why": "lineage",
+    "window": "dataset.changes",
+    "write_dataset": "writing",
 }
 
 

@@ -28,23 +28,45 @@ _LARGEST_INTEGER = 2**63
 _PLAIN_KINDS: dict[str, Callable[[Any], Any]] = {"b": bool, "i": int, "u": int, "f": float, "U": str}  # of NumPy
 
 
-class OutputFile(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """One file that was written for an item.
+class Pack(msgspec.Struct, frozen=True, gc=False):
+    """The file in which an output lies together with others.
 
     Parameters
     ----------
     path
         ``/``-separated path under the directory.
     size
+        Bytes of the whole file.
+    start
+        Where the output begins in it, in bytes.
+    """
+
+    path: str
+    size: int
+    start: int
+
+
+class OutputFile(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """One file that was written for an item, be it in a pack.
+
+    Parameters
+    ----------
+    path
+        ``/``-separated path under the directory; in a pack, the one that it would have outside.
+    size
         Bytes.
     mtime_ns
-        Time of the last change, in nanoseconds since 1970.
+        Time of the last change, in nanoseconds since 1970; in a pack, of that.
     digest
         xxh3-128 of the content in hex.
     shape, dtype
-        Of the array that was written, where it was one; ``dtype`` in NumPy's notation, as in ``"<f4"``.
+        Of the array that was written, where it was one; ``dtype`` in NumPy's notation, as in ``"<f4"``, and as
+        JSON of the fields where it has some.
     offset
-        Where the array's data begins in the file, in bytes, where the format stores it plainly (npy), in C order.
+        Where the array's data begins in the file, or in the pack, in bytes, where the format stores it plainly (npy),
+        in C order.
+    pack
+        The pack in which it lies; None where it is a file of its own.
     """
 
     path: str
@@ -54,6 +76,22 @@ class OutputFile(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     shape: tuple[int, ...] | None = None
     dtype: str | None = None
     offset: int | None = None
+    pack: Pack | None = None
+
+    @property
+    def file(self) -> str:
+        """Path under the directory of the file that lies there: the output's own, or its pack."""
+        return self.path if self.pack is None else self.pack.path
+
+    @property
+    def state(self) -> tuple[str, int, int]:
+        """Path, size in bytes and time of change of that file."""
+        return file_state(self.path, self.size, self.mtime_ns, self.pack)
+
+
+def file_state(path: str, size: int, mtime_ns: int, pack: Pack | None) -> tuple[str, int, int]:
+    """Path, size and time of change of the file in which an output lies."""
+    return (path, size, mtime_ns) if pack is None else (pack.path, pack.size, mtime_ns)
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -96,6 +134,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     peak_memory
         Bytes that the worker process had resident at most while it had the item in hand, with interpreter and modules;
         None where that is not known.
+    number
+        Of an item that a :class:`~luisy_dir.writing.DatasetWriter` was given: how many had been added before it.
     """
 
     key: str
@@ -110,6 +150,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     worker: str
     seed: int | None
     peak_memory: int | None = None
+    number: int | None = None
 
     @property
     def is_deleted(self) -> bool:

@@ -22,7 +22,11 @@
     │   └── ManifestError              the manifest cannot be read
     │       └── DamagedManifestError       a part of it is missing, or does not equal its own digests
     ├── StorageError               the disk did not do what it was asked for
+    ├── DatasetError               a dataset cannot be opened, indexed, joined or read in batches as it is asked
+    │   └── UnknownKeyError            it has no item of that key
     ├── MemoryShortError           a process needs more memory than there is
+    ├── CollationError             the data of several items does not go into one batch as it is asked
+    ├── StateError                 a saved state of batches is not of these data, or of another order of them
     └── RunError                   items or workers failed
         ├── ItemsFailedError           more items failed than ``max_errors`` allows
         ├── CheckError                 a check of a task says that the data of an item is not as it should be
@@ -125,8 +129,26 @@ class StorageError(LuisyDirError, OSError):
     """The disk did not do what it was asked for."""
 
 
+class DatasetError(LuisyDirError, ValueError):
+    """A dataset cannot be opened, indexed, joined or read in batches as it is asked."""
+
+
+class UnknownKeyError(DatasetError, KeyError):
+    """A dataset has no item of that key."""
+
+    __str__ = LuisyDirError.__str__  # a KeyError would say its message in quotes
+
+
 class MemoryShortError(LuisyDirError, OSError):
     """A process needs more memory than there is."""
+
+
+class CollationError(LuisyDirError, ValueError):
+    """The data of several items does not go into one batch as it is asked."""
+
+
+class StateError(LuisyDirError, ValueError):
+    """A saved state of batches is not of these data, or of another order of them."""
 
 
 class RunError(LuisyDirError):
@@ -155,7 +177,10 @@ class SetupError(RunError):
 
 
 class WorkerDiedError(RunError):
-    """Workers die before they have an item in hand, or one has died and the engine cannot go on without it."""
+    """Workers die before they have an item in hand, or one has died and the engine cannot go on without it.
+
+    Of the batches of a dataset: one has died over a batch.
+    """
 
 
 class Reject(Exception):  # noqa: N818 - a verdict on an item, not an error

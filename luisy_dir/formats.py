@@ -14,6 +14,7 @@ from datetime import datetime
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
+from luisy_dir.dtypes import text_of_dtype
 from luisy_dir.errors import DefinitionError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -425,6 +426,40 @@ def format_for(wanted: str | Format | tuple[Callable[[str], Any], Callable[[Any,
 def registered_formats() -> dict[str, Format]:
     """Formats by suffix, those of this package and those that were registered in this process."""
     return dict(_FORMATS)
+
+
+SMALL_BYTES = 1 << 20
+
+
+def is_small(data: Any) -> bool:
+    """Whether what is written of data fits into memory easily, as far as that is known."""
+    size = len(data) if isinstance(data, (bytes, str)) else getattr(data, "nbytes", None)
+    return isinstance(size, int) and size < SMALL_BYTES
+
+
+def array_facts(data: Any, format: Format, size: int) -> tuple[tuple[int, ...] | None, str | None, int | None]:
+    """Shape and dtype of data that was written, and where in the file it begins; None for what is not known.
+
+    Parameters
+    ----------
+    data
+        What was written.
+    format
+        By which format.
+    size
+        Of the file in bytes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> array_facts(np.zeros((2, 3), "<f4"), format_for(".npy"), 152)
+    ((2, 3), '<f4', 128)
+    """
+    shape, dtype = getattr(data, "shape", None), getattr(data, "dtype", None)
+    if not isinstance(shape, tuple) or dtype is None or not hasattr(dtype, "str"):
+        return None, None, None
+    offset = size - data.nbytes if format.write is write_npy else None
+    return tuple(map(int, shape)), text_of_dtype(dtype), offset
 
 
 def format_of_path(path: str) -> Format:

@@ -14,6 +14,7 @@ import msgspec
 from luisy_dir.entry import Entry, Failure, OutputFile
 from luisy_dir.errors import BusyError, GenerationError, ManifestError, MissingInputError, SettingError
 from luisy_dir.manifest import Manifest, read_manifest
+from luisy_dir.packs import digest_of_output
 from luisy_dir.record import FOLDER, UNDO, Record, generation_name, generations_in, read_record
 from luisy_dir.rollforward import forgettable, is_settled, pairs_of, recover
 from luisy_dir.staging import BAD, RUN, locked, path_of_staging, staging_of
@@ -204,22 +205,32 @@ def _restored(current: Manifest, old: Entry | None, new: Entry, to: int) -> _Res
     outputs, places = [], {}
     for output in new.outputs:
         in_place = there.get(output.path)
-        if in_place is not None and in_place.digest == output.digest:  # it may have been made again since
+        if in_place is not None and _is_as_good(in_place, output):
             outputs.append(in_place)
             continue
         place, mtime_ns = _find(current, output, to)
-        places[output.path] = place
+        places[output.file] = place
         outputs.append(msgspec.structs.replace(output, mtime_ns=mtime_ns))
     return _Restored(msgspec.structs.replace(new, outputs=tuple(outputs)), places)
+
+
+def _is_as_good(in_place: OutputFile, output: OutputFile) -> bool:
+    """Whether an output that lies there is that of an earlier generation; it may have been made again since.
+
+    Packs go as a whole: the same output in another pack stands between others.
+    """
+    is_packed = in_place.pack is not None or output.pack is not None
+    return in_place == output if is_packed else in_place.digest == output.digest
 
 
 def _find(current: Manifest, output: OutputFile, to: int) -> tuple[str, int]:
     """Where the content of an output is kept among what later generations have replaced, and its time of change."""
     for generation in range(to + 1, current.record.generation + 1):
-        place = os.path.join(current.directory, FOLDER, UNDO + generation_name(generation), output.path)
+        place = os.path.join(current.directory, FOLDER, UNDO + generation_name(generation), output.file)
         if local.kind_of(place) == "file":
-            digest, state = local.digest_of(place)
-            if digest == output.digest:
+            digest, state = digest_of_output(place, output)
+            is_whole = output.pack is None or state.st_size == output.pack.size
+            if is_whole and digest == output.digest:
                 return place, state.st_mtime_ns
     raise GenerationError(
         f"Generation {to} of {current.directory!r} cannot be gone back to: {output.path!r} of it is not kept any more, "
@@ -321,7 +332,7 @@ def repair(directory: str, deep: bool = False, *, durability: str = "commit") ->
     damage = dict.fromkeys(found.missing, "is missing") | dict.fromkeys(found.changed, "is not as it was written")
     if not damage:
         return found
-    damaged = [entry for entry in current.entries() if any(output.path in damage for output in entry.outputs)]
+    damaged = [entry for entry in current.entries() if any(output.file in damage for output in entry.outputs)]
     record = current.record
     with Transaction(
         directory, record.fingerprint, durability=durability, base=current, keep=_KEEP_ALL, start=record.start
@@ -333,11 +344,12 @@ def repair(directory: str, deep: bool = False, *, durability: str = "commit") ->
 
 
 def _marked(entry: Entry, damage: Mapping[str, str]) -> Entry:
-    told = "; ".join(f"{output.path!r} {damage[output.path]}" for output in entry.outputs if output.path in damage)
+    files = dict.fromkeys(output.file for output in entry.outputs if output.file in damage)
+    told = "; ".join(f"{file!r} {damage[file]}" for file in files)
     return msgspec.structs.replace(
         entry,
         status="output missing",
-        outputs=tuple(output for output in entry.outputs if output.path not in damage),
+        outputs=tuple(output for output in entry.outputs if output.file not in damage),
         error=Failure("OutputMissing", told),
     )
 

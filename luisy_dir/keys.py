@@ -128,16 +128,38 @@ def check_folded_paths(paths: Iterable[str], folded: Callable[[str], str]) -> No
     --------
     >>> check_folded_paths(["a.npy", "A.npy"], str)
     """
-    known: dict[str, str] = {}
+    names = FoldedNames(folded)
     for path in paths:
+        names.add(path)
+
+
+class FoldedNames:
+    """Names of outputs on a file system that may take two of them for one.
+
+    Parameters
+    ----------
+    folded
+        What two paths have in common that name the same file.
+
+    Examples
+    --------
+    >>> FoldedNames(str).add("a/b.npy")
+    """
+
+    def __init__(self, folded: Callable[[str], str]) -> None:
+        self._folded = folded
+        self._known: dict[str, str] = {}
+
+    def add(self, path: str) -> None:
+        """Take in a relative path; raise KeyCollisionError where it, or a folder of it, is taken for another one."""
         name = path
-        while name and known.setdefault(folded(name), name) == name:
+        while name and self._known.setdefault(self._folded(name), name) == name:
             name = os.path.dirname(name)  # folders are names too
         if name:
             raise KeyCollisionError(
-                f"{known[folded(name)]!r} and {name!r} are one name on the file system of the outputs, which does not "
-                "tell the case of letters, or spellings of accents, apart. Rename one of the inputs, or choose another "
-                "working_dir."
+                f"{self._known[self._folded(name)]!r} and {name!r} are one name on the file system of the outputs, "
+                "which does not tell the case of letters, or spellings of accents, apart. Rename one of the inputs, or "
+                "choose another working_dir."
             )
 
 

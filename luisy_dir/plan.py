@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from luisy_dir.entry import Entry
+from luisy_dir.entry import Entry, OutputFile
 from luisy_dir.item import RACY_NS, Item, Source, printable
 from luisy_dir.keys import side_by_side
 
@@ -308,7 +308,7 @@ def plan_update(
     outputs: Mapping[str, tuple[int, int]] | None,
     stale: Reason | None,
     digest_of: Callable[[str], str],
-    output_path: Callable[[str], str],
+    digest_of_output: Callable[[OutputFile], str],
     distrust: Collection[str] = (),
 ) -> list[PlanRow]:
     """Compare the items of now with the entries of a published generation.
@@ -326,8 +326,8 @@ def plan_update(
         Why every item is stale (``code``, ``params``), or None.
     digest_of
         Digest of the file at an absolute path; asked only where size and mtime leave a doubt.
-    output_path
-        Absolute path for the relative path of an output.
+    digest_of_output
+        Digest of an output as it lies in the directory; asked likewise.
     distrust
         Compare digests even where size and mtime are as recorded: of ``sources``, of ``outputs``.
 
@@ -349,9 +349,7 @@ def plan_update(
             return Reason.FAILED_BEFORE
         if outputs is None:
             return of_sources
-        of_outputs = _compare_outputs(
-            entry, outputs, lambda path: digest_of(output_path(path)), is_distrusted="outputs" in distrust
-        )
+        of_outputs = _compare_outputs(entry, outputs, digest_of_output, is_distrusted="outputs" in distrust)
         return of_outputs or of_sources
 
     rows = []
@@ -444,14 +442,15 @@ def _is_racy(then: Source, entry: Entry) -> bool:
 
 
 def _compare_outputs(
-    entry: Entry, outputs: Mapping[str, tuple[int, int]], digest_of: Callable[[str], str], *, is_distrusted: bool
+    entry: Entry, outputs: Mapping[str, tuple[int, int]], digest_of: Callable[[OutputFile], str], *, is_distrusted: bool
 ) -> Reason | None:
     for output in entry.outputs:
-        there = outputs.get(output.path)
+        file, size, mtime_ns = output.state
+        there = outputs.get(file)
         if there is None:
             return Reason.OUTPUT_MISSING
-        if there[0] != output.size:
+        if there[0] != size:
             return Reason.OUTPUT_CHANGED
-        if (is_distrusted or there[1] != output.mtime_ns) and digest_of(output.path) != output.digest:
+        if (is_distrusted or there[1] != mtime_ns) and digest_of(output) != output.digest:
             return Reason.OUTPUT_CHANGED
     return None

@@ -7,14 +7,16 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from luisy_dir.differences import Differences
-from luisy_dir.entry import Entry
+from luisy_dir.entry import Entry, OutputFile
 from luisy_dir.errors import ManifestError, TooManyDeletedError
 from luisy_dir.fingerprint import state_sum
 from luisy_dir.inputs import Inputs
 from luisy_dir.item import Item
 from luisy_dir.manifest import FileState, Manifest
+from luisy_dir.packs import digest_of_output
 from luisy_dir.plan import Keys, Plan, Reason, deletions, lost_files, plan_first_build, plan_update
 from luisy_dir.policy import share_of
 from luisy_dir.record import Record, generations_in, has_pending, read_record
@@ -86,7 +88,7 @@ def next_plan(
         outputs=None if on_disk is None else {path: (size, mtime_ns) for path, size, mtime_ns in on_disk},
         stale=stale,
         digest_of=lambda path: local.digest_of(path)[0],
-        output_path=lambda path: os.path.join(manifest.directory, path),
+        digest_of_output=partial(_digest_in, manifest.directory),
         distrust=looks.distrust,
     )
     changes = [row for row in rows if row.reason != Reason.UNCHANGED]
@@ -135,11 +137,15 @@ def vouched_for(target: DirectoryTarget, items: Iterable[Item], fingerprint: str
         outputs={path: (size, mtime_ns) for path, size, mtime_ns in target.files()},
         stale=None,
         digest_of=lambda path: local.digest_of(path)[0],
-        output_path=lambda path: os.path.join(target.path, path),
+        digest_of_output=partial(_digest_in, target.path),
         distrust=("outputs",),
     )
     entries = (row.as_it_is_now() for row in rows if row.reason in {Reason.UNCHANGED, Reason.TOUCHED})
     return [entry for entry in entries if entry is not None]
+
+
+def _digest_in(directory: str, output: OutputFile) -> str:
+    return digest_of_output(os.path.join(directory, output.file), output)[0]
 
 
 def _newest_intact(directory: str) -> Manifest | None:
@@ -216,5 +222,5 @@ def _with_other_files(manifest: Manifest, on_disk: Collection[tuple[str, int, in
     return [
         entry.key
         for entry in manifest.files("outputs", FileState)
-        if any((output.path, output.size, output.mtime_ns) not in on_disk for output in entry.outputs)
+        if any(output.state not in on_disk for output in entry.outputs)
     ]

@@ -39,11 +39,14 @@ class Owner:
         The task with its parameters, for messages.
     task, parameters
         Task family, and serialised significant parameters, as a record has them.
+    advice
+        What to do where the directory is somebody else's.
     """
 
     name: str
     task: str
     parameters: Mapping[str, str]
+    advice: str = "Give one of the two another get_folder_name."
 
     def has_made(self, record: Record) -> bool:
         """Whether a generation is this task's."""
@@ -54,7 +57,7 @@ class Owner:
         if not self.has_made(record):
             raise ForeignDirectoryError(
                 f"{path!r} was published by {record.task} with parameters {record.parameters}, not by {self.name}. "
-                "Give one of the two another get_folder_name."
+                f"{self.advice}"
             )
 
 

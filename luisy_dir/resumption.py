@@ -143,7 +143,7 @@ class Resumption:
             outputs=states,
             stale=None,
             digest_of=_digest_of,
-            output_path=lambda path: apart.get(path) or os.path.join(files, path),
+            digest_of_output=lambda output: _digest_of(apart.get(output.path) or os.path.join(files, output.path)),
             distrust=() if is_remembered and not is_doubtful else ("outputs",),
         )
         entries = [_as_it_lies(entry, states) for entry in _without_shared_outputs(rows)]

@@ -70,15 +70,15 @@ def changes_of(pairs: Iterable[tuple[Entry | None, Entry | None]]) -> Changes:
     >>> changes_of([])
     Changes(put=(), removed=())
     """
-    put: list[str] = []
+    put: set[str] = set()
     before: set[str] = set()
     after: set[str] = set()
     for old, new in pairs:
         outputs = new.outputs if new is not None else ()
         kept = old.outputs if old is not None else ()
-        before.update(output.path for output in kept)
-        after.update(output.path for output in outputs)
-        put += [output.path for output in outputs if output not in kept]
+        before.update(output.file for output in kept)
+        after.update(output.file for output in outputs)
+        put.update(output.file for output in outputs if output not in kept)
     _check_inside({*put, *before})
     return Changes(tuple(sorted(put)), tuple(sorted(before - after)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import get_args
 
-from luisy_dir.entry import Entry, Verdict
+from luisy_dir.entry import Entry, Pack, Verdict
 from luisy_dir.fingerprint import ContentSum, StateSum
 from luisy_dir.record import InputState, Record
 
@@ -38,6 +38,7 @@ class Totals:
         self.outputs = StateSum()
         self.contents = ContentSum()
         self.sources: defaultdict[str, StateSum] = defaultdict(StateSum)
+        self._packs: set[str] = set()
 
     @classmethod
     def of(cls, record: Record) -> Totals:
@@ -57,10 +58,17 @@ class Totals:
         self.counts[entry.status] += 1
         self.seconds += entry.seconds
         for output in entry.outputs:
-            self.outputs.add(output.path, output.size, output.mtime_ns)
+            if output.pack is None or self._is_first_of(output.pack):
+                self.outputs.add(*output.state)
             self.contents.add(output.path, output.digest)
         for source in entry.sources:
             self.sources[source.root].add(source.path, source.size, source.mtime_ns)
+
+    def _is_first_of(self, pack: Pack) -> bool:
+        """Whether a pack was not counted yet; all entries of one are superseded together."""
+        is_first = pack.path not in self._packs
+        self._packs.add(pack.path)
+        return is_first
 
     def superseded(self, old: Totals, new: Totals) -> Totals:
         """Without what ``old`` says, and with what ``new`` does."""

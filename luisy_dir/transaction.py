@@ -20,7 +20,7 @@ from typing import Any, Self
 import msgspec
 import xxhash
 
-from luisy_dir.entry import Entry, decode_entry, encode_entry
+from luisy_dir.entry import Entry, OutputFile, decode_entry, encode_entry
 from luisy_dir.errors import (
     BusyError,
     DamagedManifestError,
@@ -177,6 +177,7 @@ class Transaction:
         self._lines: dict[str, bytes] = {}
         self._totals = Totals()
         self._staged: list[str] = []
+        self._packs: set[str] = set()
         self._staged_sum = 0
         self._is_needed = False
         self._durability = durability
@@ -309,6 +310,11 @@ class Transaction:
         """Whether there is an entry of that key already."""
         return key in self._lines
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no entry was collected."""
+        return not self._lines
+
     def _leave(self) -> None:
         if self._lock is not None:
             self._lock.release()
@@ -348,10 +354,15 @@ class Transaction:
         """
         entry = self._take(line)
         for output in entry.outputs:
-            self._stage(output.path)
+            self._stage(output)
         return entry
 
-    def _stage(self, path: str) -> None:
+    def _stage(self, output: OutputFile) -> None:
+        path = output.file
+        if output.pack is not None:
+            if path in self._packs:
+                return
+            self._packs.add(path)
         self._staged_sum += hash(path)
         if not self._is_first:  # where all entries are new, they say it
             self._staged.append(path)
@@ -376,15 +387,16 @@ class Transaction:
         entry
             The entry.
         paths
-            Absolute path, on this file system, of each output that is not in its place, by relative path. It gets a
-            second name in the staging.
+            Absolute path, on this file system, of the file of each output that is not in its place, by relative path.
+            It gets a second name in the staging.
         """
         self._take(encode_entry(entry))
-        for path, kept in paths.items():
-            staged = os.path.join(self.files, path)
-            local.make_folders_below(self.files, os.path.dirname(staged))
-            local.link_or_copy(kept, staged)
-            self._stage(path)
+        for output in entry.outputs:
+            if output.file in paths and output.file not in self._packs:
+                staged = os.path.join(self.files, output.file)
+                local.make_folders_below(self.files, os.path.dirname(staged))
+                local.link_or_copy(paths[output.file], staged)
+                self._stage(output)
 
     def entries(self) -> Iterator[Entry]:
         """What was collected, in key order."""
@@ -408,7 +420,7 @@ class Transaction:
             Something lies there that is neither an output of ours nor superseded.
         """
         if not self._is_first:
-            vacated = {output.path for entry in superseded for output in entry.outputs}
+            vacated = {output.file for entry in superseded for output in entry.outputs}
             ours = self._outputs_of_base if is_guess else set
             try:
                 folded = self.capabilities.folded
@@ -435,12 +447,12 @@ class Transaction:
         """
         if not self.capabilities.folds:
             return
-        vacated = {output.path for entry in superseded for output in entry.outputs}
+        vacated = {output.file for entry in superseded for output in entry.outputs}
         check_folded_paths({*paths, *self._outputs_of_base() - vacated}, self.capabilities.folded)
 
     def _outputs_of_base(self) -> set[str]:
         entries = () if self._base is None else self._base.entries()
-        return {output.path for entry in entries for output in entry.outputs}
+        return {output.file for entry in entries for output in entry.outputs}
 
     def commit(self, facts: Facts, superseded: Iterable[Entry] = ()) -> Record:
         """Bring everything to the disk and publish it.
@@ -500,7 +512,7 @@ class Transaction:
 
     def _wanted(self) -> set[str]:
         if self._is_first:
-            return {output.path for entry in self.entries() for output in entry.outputs}
+            return {output.file for entry in self.entries() for output in entry.outputs}
         return set(self._staged)
 
     def _flush(self) -> None:
@@ -553,10 +565,11 @@ class Transaction:
             return BusyError(
                 f"{self.directory!r} was not published: another run has taken over. Wait until that one has ended."
             )
+        kept = "What was finished is kept, and the next run goes on there. " if self._resumption is not None else ""
         return StorageError(
             error.errno,
-            f"{self.directory!r} was not published: {error.strerror or error}{local.told_space(self.run, error)}. What "
-            "was finished is kept, and the next run goes on there. Mend the disk or make room, then run again.",
+            f"{self.directory!r} was not published: {error.strerror or error}{local.told_space(self.run, error)}. "
+            f"{kept}Mend the disk or make room, then run again.",
         )
 
     def _unfinished(self, error: OSError) -> StorageError:
@@ -631,7 +644,9 @@ class Transaction:
             totals = before.superseded(gone, self._totals)
         durability, boot_id = self._durability, system.boot_id()
         if self._resumption is None and self._base is not None and is_in_doubt(self.directory, self._base.record):
-            durability, boot_id = "none", self._base.record.boot_id  # nobody has looked at what goes on to count
+            is_all_superseded = len(old) == sum(self._base.record.counts.values())
+            if not is_all_superseded:  # nobody has looked at what goes on to count
+                durability, boot_id = "none", self._base.record.boot_id
         record = Record(
             format_version=FORMAT_VERSION,
             generation=self._generation,

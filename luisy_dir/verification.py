@@ -10,7 +10,7 @@ from luisy_dir.entry import OutputFile
 from luisy_dir.errors import MissingInputError, StorageError
 from luisy_dir.item import scan
 from luisy_dir.manifest import Manifest, read_manifest
-from luisy_dir.storage import local
+from luisy_dir.packs import digest_of_output
 
 _EXAMPLES = 3
 
@@ -22,13 +22,13 @@ class Verification:
     Parameters
     ----------
     missing
-        Paths of outputs that are not there.
+        Paths of outputs, or of packs of them, that are not there.
     changed
-        Paths of outputs that are not as they were written.
+        Paths of those that are not as they were written.
     foreign
         Paths of files that the manifest does not know.
     files
-        Number of outputs in the manifest.
+        Number of files in the manifest.
 
     Examples
     --------
@@ -114,15 +114,15 @@ def verify(directory: str, deep: bool = False) -> Verification:  # noqa: FBT001,
         raise MissingInputError(f"Nothing was published as {directory!r}. 'luisy-dir ls' shows what was.")
     on_disk = _on_disk(directory)
     known = set()
-    missing, changed = [], []
+    missing, changed = set(), set()
     for output in _outputs(manifest):
-        known.add((output.path, False))
-        state = on_disk.get((output.path, False))
+        known.add((output.file, False))
+        state = on_disk.get((output.file, False))
         difference = "missing" if state is None else _compare(directory, output, state, deep=deep)
         if difference == "missing":
-            missing.append(output.path)
+            missing.add(output.file)
         elif difference == "changed":
-            changed.append(output.path)
+            changed.add(output.file)
     foreign = [path for path, _ in on_disk.keys() - known]
     return Verification(tuple(sorted(missing)), tuple(sorted(changed)), tuple(sorted(foreign)), len(known))
 
@@ -139,15 +139,16 @@ def _on_disk(directory: str) -> dict[tuple[str, bool], tuple[int, int]]:
 
 def _compare(directory: str, output: OutputFile, state: tuple[int, int], *, deep: bool) -> str | None:
     size, mtime_ns = state
+    _, right_size, right_mtime_ns = output.state
     if size < 0:  # a link that leads nowhere
         return "missing"
-    if size != output.size:
+    if size != right_size:
         return "changed"
-    if mtime_ns == output.mtime_ns and not deep:
+    if mtime_ns == right_mtime_ns and not deep:
         return None
-    path = os.path.join(directory, output.path)
+    path = os.path.join(directory, output.file)
     try:
-        digest, _ = local.digest_of(path)
+        digest, _ = digest_of_output(path, output)
     except FileNotFoundError:  # gone since the directory was listed
         return "missing"
     except OSError as error:

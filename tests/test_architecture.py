@@ -11,11 +11,12 @@ import pytest
 import luisy_dir
 
 PACKAGE = os.path.dirname(luisy_dir.__file__)
-LUIGI_FROM = 7  # the lowest floor of the rim
+LUIGI_FROM = 11  # the lowest floor of the rim
 FLOORS = {
     "errors": 0,
     "resources": 0,
     "peak": 0,
+    "dtypes": 0,
     "storage.system": 0,
     "storage": 0,
     "item": 1,
@@ -49,17 +50,22 @@ FLOORS = {
     "failures": 3,
     "manifest": 3,
     "totals": 3,
+    "packs": 3,
     "place": 3,
     "plan": 3,
     "space": 3,
     "grouping": 3,
     "resumption": 4,
     "differences": 4,
+    "layouts": 4,
     "rollforward": 4,
     "step": 4,
+    "pinning": 4,
     "report": 4,
     "verification": 4,
     "staleness": 4,
+    "dataset": 5,
+    "dataset.directory": 9,
     "lineage": 5,
     "recheck": 5,
     "rechecking": 6,
@@ -78,29 +84,31 @@ FLOORS = {
     "contents": 4,
     "errands": 5,
     "pipeline": 6,
-    "compat": 7,  # though it is no part of the rim
+    "writing": 7,
+    "packing": 8,
+    "compat": 10,
     "generations": 6,
     "publication": 6,
-    "settings": 7,
-    "targets.directory": 7,
-    "targets.file": 7,
-    "targets": 8,
-    "scheduler_page": 7,
-    "invocation": 7,
-    "inputs": 8,
-    "planning": 9,
-    "tasks.layers": 9,
-    "tasks.processing": 9,
-    "tasks.options": 9,
-    "tasks.definition": 10,
-    "tasks.directory": 11,
-    "tasks.file": 10,
-    "tasks": 12,
-    "demo": 12,
-    "decorators": 13,
-    "__init__": 14,
-    "cli": 14,
-    "__main__": 15,
+    "settings": 11,
+    "targets.directory": 11,
+    "targets.file": 11,
+    "targets": 12,
+    "scheduler_page": 11,
+    "invocation": 11,
+    "inputs": 12,
+    "planning": 13,
+    "tasks.layers": 13,
+    "tasks.processing": 13,
+    "tasks.options": 13,
+    "tasks.definition": 14,
+    "tasks.directory": 15,
+    "tasks.file": 14,
+    "tasks": 16,
+    "demo": 16,
+    "decorators": 17,
+    "__init__": 18,
+    "cli": 18,
+    "__main__": 19,
 }
 # Loaded inside the functions that need them, because a worker or a command line should not wait for them.
 LATE = {"pandas", "skimage", "imageio", "tifffile", "numpy", "distributed", "fsspec", "scipy"}
@@ -166,7 +174,8 @@ def violations(module, source):
         if top != "luisy_dir" or name == "luisy_dir":
             continue
         theirs = part_of(name.removeprefix("luisy_dir."))
-        if theirs != mine and FLOORS[theirs] >= FLOORS[mine] and mine != "__init__":
+        is_too_high = FLOORS[theirs] >= FLOORS[mine]
+        if theirs != mine and is_too_high and mine != "__init__":
             yield f"{module} (floor {FLOORS[mine]}) imports {name} (floor {FLOORS[theirs]})"
 
 
@@ -183,9 +192,10 @@ def test_a_module_imports_from_lower_floors_only(module):
     ("module", "line", "word"),
     [
         ("plan", "from luisy_dir.runner import run", "imports luisy_dir.runner (floor 6)"),
-        ("plan", "from luisy_dir import tasks", "imports luisy_dir.tasks (floor 12)"),
+        ("plan", "from luisy_dir import tasks", "imports luisy_dir.tasks (floor 16)"),
         ("plan", "from luisy_dir.transaction import Transaction", "imports luisy_dir.transaction (floor 5)"),
         ("item", "import luigi.task", "below the rim"),
+        ("writing", "import luigi.task", "below the rim"),
         ("report", "import pandas as pd", "at its top"),
         ("errors", "def f():\n    from luisy_dir.storage import local", "imports luisy_dir.storage.local (floor 1)"),
     ],

@@ -268,7 +268,7 @@ def test_the_tree_of_errors_is_that_of_the_code():
         assert base not in drawn or drawn[name] == drawn[base] + 4, name
     bases = {error.__mro__[1] for error in defined.values()}
     explained = {row[0] for row in _table(page, "error")}
-    raised_itself = {"DefinitionError", "ManifestError"}  # though another derives from it
+    raised_itself = {"DatasetError", "DefinitionError", "ManifestError"}  # though another derives from it
     assert explained == {name for name in defined if defined[name] not in bases} | raised_itself
 
 
@@ -278,6 +278,7 @@ def test_the_tree_of_errors_is_that_of_the_code():
         ("field of an entry", entry.Entry),
         ("field of a source", Source),
         ("field of an output", entry.OutputFile),
+        ("field of a pack", entry.Pack),
         ("field of an error", entry.Failure),
         ("field of the record", record.Record),
         ("field of a file", record.EntriesFile),

@@ -884,7 +884,7 @@ def test_lines_are_those_of_the_entries(first, later):
 
 
 def reduced(files, kind):
-    return [kind(*(getattr(file, name) for name in kind.__struct_fields__)) for file in files]
+    return [kind(*(getattr(file, name, None) for name in kind.__struct_fields__)) for file in files]
 
 
 @settings(max_examples=100)

@@ -51,7 +51,7 @@ def update(items, entries, *, outputs=None, stale=None, digests=None, distrust=(
         outputs=outputs,
         stale=stale,
         digest_of=digests or Digests(),
-        output_path=lambda path: f"/out/{path}",
+        digest_of_output=lambda output: (digests or Digests())(f"/out/{output.path}"),
         distrust=distrust,
     )
 

@@ -130,7 +130,7 @@ def map_unordered(
         raise
     finally:
         is_over.set()
-        _drain(executor, list(pending))
+        drain(executor, list(pending))
 
 
 class _Source(Generic[T]):
@@ -310,7 +310,7 @@ def _kill(executor: Executor) -> None:
         kill()
 
 
-def _drain(executor: Executor, pending: list[Future[Any]]) -> None:
+def drain(executor: Executor, pending: list[Future[Any]]) -> None:
     """Cancel what has not begun and wait for what has; interrupted while waiting, kill the workers.
 
     Coroutines need not be waited for: they are cancelled.

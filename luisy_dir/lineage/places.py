@@ -16,6 +16,7 @@ from luisy_dir.entry import Entry, OutputFile, leads_outside
 from luisy_dir.errors import InputError
 from luisy_dir.item import RACY_NS, Source
 from luisy_dir.manifest import Manifest
+from luisy_dir.packs import digest_of_output
 from luisy_dir.record import FOLDER, Record
 from luisy_dir.roots import folder_of
 from luisy_dir.staging import BAD, RUN
@@ -155,7 +156,7 @@ def sources_of(directory: str, record: Record, entry: Entry, *, deep: bool = Fal
 
 def outputs_of(directory: str, entry: Entry, *, deep: bool = False) -> tuple[FileNow, ...]:
     """The files that were written for an item, and what has become of each."""
-    return tuple(_now(output, output.path, directory, deep=deep) for output in entry.outputs)
+    return tuple(_now(output, output.file, directory, deep=deep) for output in entry.outputs)
 
 
 def _now(file: Source | OutputFile, name: str, folder: str | None, *, deep: bool) -> FileNow:
@@ -169,14 +170,19 @@ def _state_of(path: str, file: Source | OutputFile, *, deep: bool) -> State:
     """By size and time of change; where the size is the same and the time is not, the digest decides."""
     try:
         state = system.stat(path)
-        if not stat_bits.S_ISREG(state.st_mode) or state.st_size != file.size:
+        size = file.state[1] if isinstance(file, OutputFile) else file.size
+        if not stat_bits.S_ISREG(state.st_mode) or state.st_size != size:
             return "changed"
         is_touched = state.st_mtime_ns != file.mtime_ns
         if file.digest is None or not (is_touched or deep):
             return "changed" if is_touched else "unchanged"
-        return "unchanged" if local.digest_of(path)[0] == file.digest else "changed"
+        return "unchanged" if _digest_of(path, file) == file.digest else "changed"
     except OSError as error:
         return "gone" if error.errno in _GONE else "unknown"
+
+
+def _digest_of(path: str, file: Source | OutputFile) -> str:
+    return digest_of_output(path, file)[0] if isinstance(file, OutputFile) else local.digest_of(path)[0]
 
 
 def presence_of(path: str) -> Literal["there", "gone", "unknown"]:

@@ -25,7 +25,7 @@ from luisy_dir.errors import (
     UnmatchedKeysError,
 )
 from luisy_dir.failures import failure_of, rejection
-from luisy_dir.formats import Format, write_npy
+from luisy_dir.formats import array_facts, is_small
 from luisy_dir.item import Item, Source, check_key
 from luisy_dir.job import Job, parts_of
 from luisy_dir.keys import INNER, STRICT
@@ -35,7 +35,6 @@ from luisy_dir.step.definition import Step
 from luisy_dir.storage import local, system
 
 _SUFFIXES_OF_LITTER = {".db", ".ini"}  # with the right key these are names that a scan passes over
-_SMALL_BYTES = 1 << 20
 # Errors of the disk, not of the item: the next item would fare no better.
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 _DISK_ADVICE = (
@@ -306,8 +305,8 @@ class Attempt:
             self._note_name(path)
         try:
             write = partial(format.write, output.data)
-            is_small = _is_small(output.data)
-            digest, state = local.write_new(self._files, path, write, is_small=is_small, sync=self._step.sync)
+            small = is_small(output.data)
+            digest, state = local.write_new(self._files, path, write, is_small=small, sync=self._step.sync)
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
             if not str(error.filename).startswith(self._files):  # the writer's own
                 raise
@@ -328,7 +327,7 @@ class Attempt:
                 error.errno,
                 f"{path!r} cannot be written to {self._files!r}: {error.strerror}{space}. {_DISK_ADVICE}",
             ) from error
-        shape, dtype, offset = _array_facts(output.data, format, state.st_size)
+        shape, dtype, offset = array_facts(output.data, format, state.st_size)
         self.outputs.append(OutputFile(path, state.st_size, state.st_mtime_ns, digest, shape, dtype, offset))
 
     def _remove_outputs(self) -> None:
@@ -363,16 +362,3 @@ def do_here(step: Step, item: Item, files: str) -> tuple[Entry, BaseException | 
     except Gone as error:
         raise MissingInputError(f"The file of {item.key!r}, {item.path!r}, was removed just now.") from error
     return attempt.entry(verdict, Job(parts_of([item])), "replay"), verdict.raised
-
-
-def _is_small(data: Any) -> bool:
-    size = len(data) if isinstance(data, (bytes, str)) else getattr(data, "nbytes", None)
-    return isinstance(size, int) and size < _SMALL_BYTES
-
-
-def _array_facts(data: Any, format: Format, size: int) -> tuple[tuple[int, ...] | None, str | None, int | None]:
-    shape, dtype = getattr(data, "shape", None), getattr(data, "dtype", None)
-    if not isinstance(shape, tuple) or dtype is None or not hasattr(dtype, "str"):
-        return None, None, None
-    offset = size - data.nbytes if format.write is write_npy else None
-    return tuple(map(int, shape)), str(dtype.str), offset

@@ -73,6 +73,26 @@ def digest_of(path: str) -> tuple[str, os.stat_result]:
         system.close(descriptor)
 
 
+def digest_of_part(path: str, start: int, size: int) -> tuple[str, os.stat_result]:
+    """xxh3-128 of a part of a file in hex, and the state of the file; of what lies behind its end, nothing."""
+    descriptor = system.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        hasher = xxhash.xxh3_128()
+        for block in blocks_at(descriptor, start, size):
+            hasher.update(block)
+        return hasher.hexdigest(), system.fstat(descriptor)
+    finally:
+        system.close(descriptor)
+
+
+def blocks_at(descriptor: int, start: int, size: int) -> Iterator[bytes]:
+    """A part of an open file, a block at a time; it ends early where the file does."""
+    end = start + size
+    while start < end and (block := system.read_at(descriptor, min(_BLOCK_BYTES, end - start), start)):
+        yield block
+        start += len(block)
+
+
 def _digest(descriptor: int) -> str:
     block = system.read_at(descriptor, _FIRST_BLOCK_BYTES, 0)
     if len(block) < _FIRST_BLOCK_BYTES:

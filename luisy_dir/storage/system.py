@@ -60,6 +60,16 @@ def map_file(path: str) -> mmap.mmap | bytes:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
+def map_descriptor(descriptor: int, size_bytes: int) -> mmap.mmap:
+    """An open file in memory that is read as it is looked at, and never written to.
+
+    From Python 3.13 on it takes no descriptor of its own.
+    """
+    if sys.version_info >= (3, 13):
+        return mmap.mmap(descriptor, size_bytes, access=mmap.ACCESS_READ, trackfd=False)
+    return mmap.mmap(descriptor, size_bytes, access=mmap.ACCESS_READ)
+
+
 def read(descriptor: int, size_bytes: int) -> bytes:
     """Read up to ``size_bytes`` from the current position."""
     return os.read(descriptor, size_bytes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
@@ -13,21 +12,22 @@ from luigi.local_target import LocalFileSystem
 from luigi.target import FileSystemTarget
 
 from luisy_dir import generations
+from luisy_dir.dataset.directory import DirectoryDataset
+from luisy_dir.dataset.published import PublishedItems
 from luisy_dir.engines.event_loop import plain
 from luisy_dir.errors import (
-    BusyError,
     DefinitionError,
     ForeignDirectoryError,
-    InputChangedError,
     ManifestError,
     MissingInputError,
 )
-from luisy_dir.formats import Format, format_of_path
+from luisy_dir.formats import Format, format_of_path, registered_formats
 from luisy_dir.item import Item, list_files, scan
 from luisy_dir.keys import without_collisions
 from luisy_dir.manifest import Manifest, published_items, read_manifest
+from luisy_dir.pinning import is_at, moved_on, settled_manifest
 from luisy_dir.reading import read_stable
-from luisy_dir.record import FOLDER, Record, has_pending, read_current
+from luisy_dir.record import FOLDER, Record, has_pending
 from luisy_dir.staging import move_directory, withdraw
 from luisy_dir.storage import local
 from luisy_dir.transaction import DEFAULT_KEEP
@@ -36,7 +36,6 @@ from luisy_dir.verification import Verification, verify
 logger = logging.getLogger("luigi-interface.luisy_dir")
 
 _warned: set[str] = set()
-_POLL_SECONDS = 0.01
 
 
 class _AnyDirectory(FileSystemTarget):
@@ -237,39 +236,36 @@ class DirectoryTarget(_AnyDirectory):
         ...         means = [image.mean() for image in directory.read()]
         ...     return sum(means) / len(means)
         """
-        manifest = self._settled(timeout_seconds)
+        manifest = settled_manifest(self.path, timeout_seconds=timeout_seconds)
         checksum = manifest.record.checksum
         try:
             yield PinnedDirectory(self, manifest)
         except Exception as error:
-            if not self._is_at(checksum):
-                raise self._moved_on(manifest) from error
+            if not is_at(self.path, checksum):
+                raise moved_on(manifest) from error
             raise
-        if not self._is_at(checksum):
-            raise self._moved_on(manifest)
+        if not is_at(self.path, checksum):
+            raise moved_on(manifest)
 
-    def _settled(self, timeout_seconds: float) -> Manifest:
-        deadline = time.monotonic() + timeout_seconds
-        while True:
-            manifest = self.manifest()
-            if self._is_at(manifest.record.checksum):
-                return manifest
-            if time.monotonic() > deadline:
-                raise BusyError(
-                    f"{self.path!r} is just being brought up to date, or a run that did so ended without a word. Wait, "
-                    "or run its task again, which finishes it."
-                )
-            time.sleep(_POLL_SECONDS)
+    def dataset(self, suffix: str | None = None) -> DirectoryDataset:
+        """Open what is published as a lazy sequence; see :class:`luisy_dir.dataset.directory.DirectoryDataset`.
 
-    def _is_at(self, checksum: str) -> bool:
-        record = read_current(self.path)
-        return record is not None and record.checksum == checksum and not has_pending(self.path)
+        Parameters
+        ----------
+        suffix
+            Takes only files with that suffix; None takes all of them.
 
-    def _moved_on(self, manifest: Manifest) -> InputChangedError:
-        return InputChangedError(
-            f"{self.path!r} was brought up to date while generation {manifest.record.generation} of it was read. "
-            "Discard what was read, and read again."
-        )
+        Raises
+        ------
+        MissingInputError
+            Nothing was published yet.
+        DatasetError
+            Two files have the same key.
+        """
+        is_known = registered_formats().get(self.format.suffix) is self.format
+        read_file = None if is_known else self.read_file
+        items = PublishedItems(settled_manifest(self.path), suffix, read_file=read_file, own_suffix=self.format.suffix)
+        return DirectoryDataset(items)
 
     def versions(self) -> list[Record]:
         """Records of the generations that are kept, the newest first; see :func:`luisy_dir.generations.versions`."""
@@ -366,7 +362,7 @@ class DirectoryTarget(_AnyDirectory):
 
     def _foreign_files(self) -> list[str]:
         try:
-            ours = {output.path for entry in self.manifest().entries() for output in entry.outputs}
+            ours = {output.file for entry in self.manifest().entries() for output in entry.outputs}
         except ManifestError:  # whose advice is to remove the directory
             return []
         return sorted(path for path, _, _ in self.files() if path not in ours)

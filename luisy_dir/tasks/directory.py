@@ -58,6 +58,7 @@ from luisy_dir.verification import verify
 if TYPE_CHECKING:
     import pandas as pd
 
+    from luisy_dir.dataset.directory import DirectoryDataset
     from luisy_dir.recheck import Recheck
     from luisy_dir.replaying import Replayed
 
@@ -365,6 +366,23 @@ class DirectoryTask(MixinNaiveBulkComplete, DefinedTask):
         path = self.output().path
         not_published, manifest = entries_in_staging(path), read_manifest(path)
         return frame(not_published if not_published or manifest is None else manifest.entries())
+
+    def dataset(self, suffix: str | None = None) -> DirectoryDataset:
+        """Open what was published as a lazy sequence of its data, from the manifest alone.
+
+        Parameters
+        ----------
+        suffix
+            Takes only files with that suffix; None takes all of them.
+
+        Raises
+        ------
+        MissingInputError
+            Nothing was published yet.
+        DatasetError
+            Two files have the same key.
+        """
+        return self.output().dataset(suffix)
 
     def recheck(self, sample: str | float = "1%") -> Recheck:
         """Compute a sample of the published items again, and compare bytes and meta with what is recorded.

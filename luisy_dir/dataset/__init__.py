@@ -1,0 +1,1 @@
+"""The dataset: the lazy sequence of a published directory's data."""
