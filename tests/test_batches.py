@@ -25,6 +25,7 @@ from small_items import (
     Slow,
     Unkind,
     Watched,
+    Weighing,
     noise,
     numbered,
     raise_on_three,
@@ -265,6 +266,16 @@ def test_batches_come_in_order_though_a_later_one_is_ready_first():
         assert keys_of(batches) == items.keys
 
 
+def test_what_makes_the_batches_crosses_once():
+    """A dataset of a million keys takes megabytes."""
+    items = InMemory({f"k{number}": np.zeros(1000) for number in range(20)})
+
+    list(Batches(items, 2, workers=1, engine="small_items:weighing"))
+
+    assert len(Weighing.sent) == 10
+    assert [size > 100_000 for size in Weighing.sent] == [True] + [False] * 9
+
+
 # --- errors
 
 
@@ -414,6 +425,16 @@ def test_after_leaving_early_nothing_is_read_any_more(how, tmp_path):
         time.sleep(0.2)
 
         assert len(os.listdir(tmp_path)) == read < 10
+
+
+def test_after_an_error_nothing_is_read_any_more():
+    items = Counted(50)
+    with Batches(items, 1, workers=2, prefetch=3, collate=raise_on_three) as batches:
+        with pytest.raises(KeyError):
+            list(batches)
+        begun = items.begun
+
+        assert items.begun_in_the_end(begun) == begun < 12
 
 
 def test_leaving_early_does_not_wait_for_the_rest_of_a_batch():
@@ -607,9 +628,13 @@ def test_a_state_counts_what_was_received_and_not_what_was_loaded_ahead():
 
 
 @given(
-    count=st.integers(1, 30), size=st.integers(1, 7), stop=st.integers(0, 10), workers=st.sampled_from([0, 1, 2, 7]),
-    seed=st.integers(0, 3), drop_last=st.booleans(),
-)  # fmt: skip
+    count=st.integers(1, 30),
+    size=st.integers(1, 7),
+    stop=st.integers(0, 10),
+    workers=st.sampled_from([0, 1, 2, 7]),
+    seed=st.integers(0, 3),
+    drop_last=st.booleans(),
+)
 def test_a_state_goes_on_with_exactly_the_rest(count, size, stop, workers, seed, drop_last):
     if drop_last and count < size:
         return
@@ -676,10 +701,18 @@ def test_a_state_of_other_data_or_of_another_order_is_refused(other, message):
 @pytest.mark.parametrize(
     "change",
     [
-        {"version": 2}, {"version": None}, {"epoch": -1}, {"epoch": "1"}, {"epoch": 1.0}, {"consumed": 10},
-        {"consumed": -1}, {"consumed": True}, {"digest": None}, {"shuffle": 1},
+        {"version": 2},
+        {"version": None},
+        {"epoch": -1},
+        {"epoch": "1"},
+        {"epoch": 1.0},
+        {"consumed": 10},
+        {"consumed": -1},
+        {"consumed": True},
+        {"digest": None},
+        {"shuffle": 1},
     ],
-)  # fmt: skip
+)
 def test_a_damaged_state_is_refused(change):
     batches = Batches(numbered(9), 2)
 

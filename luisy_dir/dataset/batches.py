@@ -179,7 +179,7 @@ class Batches:
     def _portions(self, progress: Progress) -> Iterator[Portion]:
         order, keys, epoch = self._order.of_epoch(progress.epoch), self._items.keys, progress.epoch
         for begin, end, consumed in self._share.cuts(len(order), progress.consumed):
-            positions = order[begin:end].copy()
+            positions = order[begin:end]
             yield Portion(tuple([keys[position] for position in positions.tolist()]), positions, epoch, consumed)
 
     def _loaded(self, portions: Iterator[Portion]) -> Generator[tuple[Portion, Collated], None, None]:
