@@ -402,6 +402,14 @@ def test_an_engine_that_takes_no_more_is_an_error_at_its_place():
         next(iterator)
 
 
+def test_after_that_the_next_epoch_has_another_engine():
+    batches = Batches(numbered(9), 2, workers=3, engine="small_items:tired")
+    with pytest.raises(WorkerDiedError):
+        list(batches)
+
+    assert next(iter(batches)).epoch == 1
+
+
 def test_where_workers_die_before_they_read_anything_nobody_waits_for_ever():
     items = numbered(9)
     items.__class__ = type("DeadOnArrival", (InMemory,), {"__setstate__": lambda self, state: os.kill(os.getpid(), 9)})
