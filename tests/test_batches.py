@@ -4,6 +4,7 @@ import gc
 import json
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import textwrap
 import threading
 import time
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,13 +28,17 @@ from small_items import (
     Unkind,
     Watched,
     Weighing,
+    die,
     noise,
     numbered,
     raise_on_three,
 )
 
 from luisy_dir.dataset.batches import Batches, DatasetBatch
-from luisy_dir.dataset.collation import crop, ragged
+from luisy_dir.dataset.collation import collation_for, crop, ragged
+from luisy_dir.dataset.errand import do_errand
+from luisy_dir.dataset.loading import Loader, Portion
+from luisy_dir.engines import slate
 from luisy_dir.errors import CollationError, DefinitionError, SettingError, StateError, WorkerDiedError
 
 ENGINES = [
@@ -382,6 +388,29 @@ def test_a_worker_process_that_dies_is_an_error_that_names_item_and_batch():
 
         with pytest.raises(WorkerDiedError, match=r"'k2', 'k3'.*SIGKILL.*while it read 'k3'"):
             next(iterator)
+
+
+def test_of_a_worker_that_dies_after_it_has_read_no_item_is_blamed():
+    with (
+        Batches(numbered(4), 2, collate=die, workers=1, engine="processes") as batches,
+        pytest.raises(WorkerDiedError) as caught,
+    ):
+        next(iter(batches))
+
+    assert "'k0', 'k1'" in str(caught.value)
+    assert "while it read" not in str(caught.value)
+
+
+def test_a_worker_has_nothing_in_hand_after_a_batch(monkeypatch):
+    """Else one that dies while it waits would look as if an item had ended it."""
+    taken = []
+    note = SimpleNamespace(take=taken.append, put_down=lambda: taken.append("nothing"))
+    monkeypatch.setattr(slate, "_mine", note)
+    loader = Loader(numbered(2), collation_for("stack"), 0)
+
+    do_errand("its digest", pickle.dumps(loader), Portion(("k0", "k1"), np.array([0, 1]), 0, 2))
+
+    assert taken == [0, 1, 2, "nothing"]
 
 
 def test_after_a_death_the_next_epoch_is_loaded_by_other_workers():
