@@ -399,7 +399,8 @@ def directory_output(
     Parameters
     ----------
     format
-        A suffix such as ``".npy"``, a :class:`~luisy_dir.Format`, or a pair ``(read, write)``.
+        A suffix such as ``".npy"``, a :class:`~luisy_dir.Format`, or a pair ``(read, write)``; or ``"pack"``, which
+        puts many small arrays into one file.
     suffix
         For a pair: what is added to a key to get the path of its file.
     depends_on
@@ -612,6 +613,8 @@ def _check_function(function: object, params: dict[str, luigi.Parameter[Any]]) -
 
 def _format(format: FormatLike, suffix: str | None) -> Format:
     chosen = format_for(format)
+    if suffix is not None and chosen.is_packed:
+        raise DefinitionError(f"Packs hold .npy files, and have no suffix {suffix!r}. Leave the suffix out.")
     if suffix is not None:
         chosen = Format(chosen.read, chosen.write, suffix)
     if not chosen.suffix:

@@ -35,6 +35,8 @@ class Format:
         ``write(data, file)``: writes to a binary file that is already open. It need not close it.
     suffix
         What is added to a key to get the file's path, with its dot.
+    is_packed
+        Plain arrays do not lie in files of their own, but many in one.
 
     Examples
     --------
@@ -49,6 +51,7 @@ class Format:
     read: Callable[[str], Any]
     write: Callable[[Any, IO[bytes]], object]
     suffix: str = ""
+    is_packed: bool = False
 
     def __post_init__(self) -> None:
         if not callable(self.read) or not callable(self.write):
@@ -59,8 +62,8 @@ class Format:
             raise DefinitionError(f"{self.suffix!r} cannot be a suffix. Write it with its dot, as in '.npy'.")
 
 
-def read_npy(path: str) -> npt.NDArray[Any]:
-    """Read an array from NumPy's npy format; never unpickles."""
+def read_npy(path: str | IO[bytes]) -> npt.NDArray[Any]:
+    """Read an array from a file in NumPy's npy format, by its path or open; never unpickles."""
     import numpy as np
 
     array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
@@ -394,7 +397,7 @@ def register_format(suffix: str, read: Callable[[str], Any], write: Callable[[An
 
 
 def format_for(wanted: str | Format | tuple[Callable[[str], Any], Callable[[Any, IO[bytes]], object]]) -> Format:
-    """Format for a suffix, or for a pair of functions.
+    """Format for a suffix, or for a pair of functions; ``"pack"`` is ``.npy`` with many arrays in one file.
 
     Parameters
     ----------
@@ -417,10 +420,16 @@ def format_for(wanted: str | Format | tuple[Callable[[str], Any], Callable[[Any,
         return Format(*wanted)
     if isinstance(wanted, str) and wanted in _FORMATS:
         return _FORMATS[wanted]
+    if wanted == PACK:
+        return _PACKED
     raise DefinitionError(
         f"{wanted!r} is no known format. Choose one of {', '.join(sorted(_FORMATS))}, make one known with "
         "register_format(suffix, read, write), or give a Format."
     )
+
+
+PACK = "pack"
+_PACKED = Format(read_npy, write_npy, ".npy", is_packed=True)
 
 
 def registered_formats() -> dict[str, Format]:
@@ -455,6 +464,10 @@ def array_facts(data: Any, format: Format, size: int) -> tuple[tuple[int, ...] |
     >>> array_facts(np.zeros((2, 3), "<f4"), format_for(".npy"), 152)
     ((2, 3), '<f4', 128)
     """
+    if format.write is write_npy and not hasattr(data, "dtype"):  # a list, or a number
+        import numpy as np
+
+        data = np.asanyarray(data)
     shape, dtype = getattr(data, "shape", None), getattr(data, "dtype", None)
     if not isinstance(shape, tuple) or dtype is None or not hasattr(dtype, "str"):
         return None, None, None

@@ -108,7 +108,10 @@ class Inputs:
 
     def roots(self) -> tuple[Root, ...]:
         """Directories and how their files are read, in the order of the arguments of ``process``."""
-        return tuple(Root(name, target.path, target.read_file) for name, target in self._targets().items())
+        return tuple(
+            Root(name, target.path, target.reader if isinstance(target, DirectoryTarget) else target.read_file)
+            for name, target in self._targets().items()
+        )
 
     @property
     def is_grouped(self) -> bool:

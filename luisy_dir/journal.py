@@ -19,6 +19,8 @@ from luisy_dir.storage import local, system
 NAME = "journal-"  # begins the name of each
 SYNCING = "syncing-"  # begins the name of a file that lies beside them while all is brought to the disk
 FILES = "files"  # the folder of a run's outputs, beside its journals
+LOOSE = "loose"  # what that folder is called as soon as packs were made of it, which lie in a new one
+PACKS = "packs"  # the folder of packs that are being made
 _NAMES = "names-"
 _RUN_LETTERS = 8  # of the name of a run, which ends with its id
 _T = TypeVar("_T")
@@ -135,7 +137,22 @@ def journals_of(run: str) -> list[str]:
 
 def is_interrupted(run: str) -> bool:
     """Whether a run's directory holds what a run was about to publish: a folder of outputs, and journals."""
-    return local.kind_of(os.path.join(run, FILES)) == "folder" and bool(journals_of(run))
+    has_outputs = any(local.kind_of(os.path.join(run, name)) == "folder" for name in (FILES, LOOSE))
+    return has_outputs and bool(journals_of(run))
+
+
+def loose_files(run: str) -> str:
+    """Absolute path of the folder of a run's outputs as its workers have written them."""
+    loose = os.path.join(run, LOOSE)
+    return loose if local.exists(loose) else os.path.join(run, FILES)
+
+
+def unpack(run: str) -> None:
+    """Bring a run's directory back to where it was before packs were made; the run is the caller's."""
+    loose, files = os.path.join(run, LOOSE), os.path.join(run, FILES)
+    if local.exists(loose):
+        local.remove_tree(files)
+        system.rename(loose, files)
 
 
 def read_journals(run: str) -> Iterator[tuple[Entry, Origin | None]]:

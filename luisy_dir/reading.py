@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from luisy_dir.engines.event_loop import resolved
 from luisy_dir.errors import InputChangedError
@@ -16,6 +16,14 @@ _MEND = (
     "Run the task that makes it again, then this one; 'luisy-dir verify --deep --repair' finds what size and time of "
     "change do not show."
 )
+
+
+@runtime_checkable
+class StableReader(Protocol):
+    """Reads files of a published directory that may lie in packs."""
+
+    def read_stable(self, path: str, source: Source) -> tuple[Any, Source]:
+        """See :func:`read_stable`."""
 
 
 class Gone(Exception):  # noqa: N818 - not an error: somebody has removed the file since the run began
@@ -41,6 +49,8 @@ def read_stable(read: Callable[[str], Any], path: str, source: Source) -> tuple[
     OSError
         The file cannot be opened.
     """
+    if isinstance(read, StableReader):
+        return read.read_stable(path, source)
     return _read_raw(read, path, source) if source.digest is None else _read_published(read, path, source)
 
 

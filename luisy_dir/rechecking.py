@@ -27,6 +27,7 @@ from luisy_dir.recheck import Finding, RecheckRow, difference, files_of, result_
 from luisy_dir.staging import locked, make_folder
 from luisy_dir.step import Answer, Step, StepInWorker
 from luisy_dir.storage import local, system
+from luisy_dir.unpacking import PackReader
 
 _NOT_WRITTEN: dict[str, Finding] = {"failed": "failed", "rejected": "rejected", "skipped": "skipped"}
 _DIED = "The recheck was given up: {why} What is published was not touched."
@@ -237,7 +238,7 @@ class _Again:
         (item,) = decode_job(encoded).opened(self.step.step.folders, self.step.step.seed)
         for source in item.sources:
             path = item.path_of(source)
-            why = _why_changed(path, source)
+            why = _why_changed(self.step.step.reads[source.root], path, source)
             if why is not None:
                 return _Answer(item.key, why=f"{path!r} {why}")
         return _answer(self.step(encoded), item.key)
@@ -254,9 +255,10 @@ def _settled(losses: Losses, chunk: list[bytes], loss: Loss) -> tuple[list[_Answ
     return [_answer(answer, decode_entry(answer[0][0][0] or b"").key) for answer in answers], left
 
 
-def _why_changed(path: str, source: Source) -> str | None:
+def _why_changed(read: object, path: str, source: Source) -> str | None:
     try:
-        is_same = local.digest_of(path)[0] == source.digest
+        digest = read.digest_of(path) if isinstance(read, PackReader) else local.digest_of(path)[0]
+        is_same = digest == source.digest
     except FileNotFoundError:
         return "is gone"
     except OSError as error:

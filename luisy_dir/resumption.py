@@ -17,7 +17,7 @@ from luisy_dir.entry import Entry
 from luisy_dir.errors import DamagedManifestError, ManifestError
 from luisy_dir.gathering import lying_apart, take_over
 from luisy_dir.item import Item
-from luisy_dir.journal import FILES, SYNCING, Origin, is_interrupted, journals_of, latest_entries
+from luisy_dir.journal import FILES, SYNCING, Origin, is_interrupted, journals_of, latest_entries, loose_files
 from luisy_dir.plan import PlanRow, Reason, plan_update
 from luisy_dir.record import generations_in, read_record
 from luisy_dir.staging import RUN, staging_of
@@ -131,7 +131,7 @@ class Resumption:
         OSError
             The run's directory cannot be looked into.
         """
-        files = os.path.join(run, FILES)
+        files = loose_files(run)
         found, states = dict(self._candidates(run)), dict(_states_below(files))
         apart = dict(lying_apart(files, (entry for entry, _ in found.values())))
         states |= {path: _state_of(lying) for path, lying in apart.items()}

@@ -30,7 +30,7 @@ from luisy_dir.errors import (
     StorageError,
 )
 from luisy_dir.item import Item
-from luisy_dir.journal import FILES, SYNCING, has_entries
+from luisy_dir.journal import FILES, LOOSE, PACKS, SYNCING, has_entries, unpack
 from luisy_dir.keys import check_folded_paths
 from luisy_dir.manifest import Manifest
 from luisy_dir.place import Room, check_place, foreign
@@ -51,6 +51,7 @@ from luisy_dir.record import (
     numbers_of,
     read_current,
 )
+from luisy_dir.repacking import Repacked, Repacking
 from luisy_dir.resumption import Resumption, tidy, was_syncing
 from luisy_dir.rollforward import Changes, changes_of, folders_above, forget, recover, roll_forward
 from luisy_dir.staging import RUN, lock_of, make_folder, poison, remove_abandoned, staging_of
@@ -244,6 +245,7 @@ class Transaction:
         if former is not None:
             with contextlib.suppress(FileNotFoundError):  # where locks do not work, another run may be faster
                 system.rename(former, self.run)
+                unpack(self.run)
                 self._is_claimed = self._is_resumed = True
                 return
         make_folder(self.files)
@@ -453,6 +455,52 @@ class Transaction:
     def _outputs_of_base(self) -> set[str]:
         entries = () if self._base is None else self._base.entries()
         return {output.file for entry in entries for output in entry.outputs}
+
+    def pack(self, superseded: Iterable[Entry] = ()) -> list[Entry]:
+        """Put what was collected into packs, together with what stays in those; to be called before :meth:`commit`.
+
+        Parameters
+        ----------
+        superseded
+            Entries of ``base`` that no longer count.
+
+        Returns
+        -------
+        list of Entry
+            The same, and those of the items whose packs are written anew.
+
+        Raises
+        ------
+        InputChangedError
+            What stays in a pack is not as it was written.
+        StorageError
+            The disk failed. What was finished is kept for the next run.
+        """
+        packs, staged = os.path.join(self.run, PACKS), set(self._staged)
+        with self._explained():
+            make_folder(packs)
+            repacked = Repacking(
+                self._lines,
+                list(superseded),
+                base=self._base,
+                directory=self.directory,
+                files=self.files,
+                packs=packs,
+                is_staged=lambda path: self._is_first or path in staged,
+                sync=self._durability == "item",
+            ).done()
+            self._begin_anew(repacked)
+            system.rename(self.files, os.path.join(self.run, LOOSE))
+            system.rename(packs, self.files)
+        return repacked.superseded
+
+    def _begin_anew(self, repacked: Repacked) -> None:
+        lines, self._lines, self._totals = repacked.lines, {}, Totals()
+        self._staged, self._staged_sum, self._packs = [], 0, set()
+        for line in lines.values():
+            for output in self._take(line).outputs:
+                if output.file in repacked.staged:
+                    self._stage(output)
 
     def commit(self, facts: Facts, superseded: Iterable[Entry] = ()) -> Record:
         """Bring everything to the disk and publish it.

@@ -899,7 +899,7 @@ def _look_at_point(world: World, scenario: Scenario, calls: Calls, todo: Counter
         assert dies(scenario.act, calls), "the fault did not fire: the process did not die there"
     else:
         _fail(world, scenario, calls)
-    with _another_boot(is_so=mode.is_power_cut):
+    with another_boot(is_so=mode.is_power_cut):
         world.check_nothing_wrong(scenario.before, scenario.after, complete_as=scenario.complete_as)
         failed = {entry.key for entry in entries_in_staging(world.directory) if entry.status == "failed"}
         if scenario.change is not None:
@@ -912,7 +912,7 @@ def _look_at_point(world: World, scenario: Scenario, calls: Calls, todo: Counter
 
 
 @contextlib.contextmanager
-def _another_boot(*, is_so: bool) -> Any:
+def another_boot(*, is_so: bool) -> Any:
     """After a power cut the machine has another boot."""
     with pytest.MonkeyPatch.context() as patch:
         if is_so:

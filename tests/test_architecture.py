@@ -58,6 +58,8 @@ FLOORS = {
     "resumption": 4,
     "differences": 4,
     "layouts": 4,
+    "repacking": 4,
+    "unpacking": 4,
     "rollforward": 4,
     "step": 4,
     "pinning": 4,

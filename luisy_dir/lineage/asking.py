@@ -11,10 +11,11 @@ import msgspec
 
 from luisy_dir.entry import Entry
 from luisy_dir.errors import InputError, ManifestError, MissingInputError, UnknownPathError
-from luisy_dir.lineage.places import Place, entry_of_output, is_published, place_of
+from luisy_dir.lineage.places import Place, is_published, place_of
 from luisy_dir.manifest import Manifest, read_manifest
 from luisy_dir.record import has_pending
 from luisy_dir.storage import system
+from luisy_dir.unpacking import entry_of_output
 
 _ADVICE_ON_ROOTS = "A run of its task that publishes writes that down."
 

@@ -15,12 +15,12 @@ import msgspec
 from luisy_dir.entry import Entry, OutputFile, leads_outside
 from luisy_dir.errors import InputError
 from luisy_dir.item import RACY_NS, Source
-from luisy_dir.manifest import Manifest
 from luisy_dir.packs import digest_of_output
 from luisy_dir.record import FOLDER, Record
 from luisy_dir.roots import folder_of
 from luisy_dir.staging import BAD, RUN
 from luisy_dir.storage import local, system
+from luisy_dir.unpacking import find_packed
 
 State = Literal["unchanged", "changed", "gone", "unknown"]
 
@@ -163,7 +163,11 @@ def _now(file: Source | OutputFile, name: str, folder: str | None, *, deep: bool
     if folder is None or leads_outside(name):
         return FileNow(file, None, "unknown")
     path = os.path.join(folder, name)
-    return FileNow(file, path, _state_of(path, file, deep=deep))
+    state = _state_of(path, file, deep=deep)
+    if state == "gone" and isinstance(file, Source) and (packed := find_packed(folder, name)) is not None:
+        is_same = packed.digest == file.digest
+        state = _state_of(os.path.join(folder, packed.file), packed, deep=deep) if is_same else "changed"
+    return FileNow(file, path, state)
 
 
 def _state_of(path: str, file: Source | OutputFile, *, deep: bool) -> State:
@@ -192,13 +196,3 @@ def presence_of(path: str) -> Literal["there", "gone", "unknown"]:
     except OSError as error:
         return "gone" if error.errno in _GONE else "unknown"
     return "there"
-
-
-def entry_of_output(manifest: Manifest, path: str) -> Entry | None:
-    """Entry of the item that an output was written for; None where the manifest does not know the output.
-
-    A path of an output begins with the key of its item, and goes on with a suffix or with a further part.
-    """
-    keys = {path, *(path[: end.start()] for end in re.finditer("[./]", path))} - {""}
-    entries = manifest.entries_of(keys)
-    return next((entry for entry in entries if any(output.path == path for output in entry.outputs)), None)

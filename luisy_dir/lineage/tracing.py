@@ -16,7 +16,6 @@ from luisy_dir.lineage.graph import Edge, Node, Trace, in_order
 from luisy_dir.lineage.places import (
     FileNow,
     Place,
-    entry_of_output,
     outputs_of,
     place_of,
     presence_of,
@@ -24,6 +23,7 @@ from luisy_dir.lineage.places import (
     with_real_folder,
 )
 from luisy_dir.manifest import Manifest
+from luisy_dir.unpacking import entry_of_output
 
 _MOST_LAYERS = 100  # pipelines have a handful, but what an enemy writes into manifests may lead on for ever
 

@@ -31,6 +31,7 @@ from luisy_dir.record import FOLDER, Record, has_pending
 from luisy_dir.staging import move_directory, withdraw
 from luisy_dir.storage import local
 from luisy_dir.transaction import DEFAULT_KEEP
+from luisy_dir.unpacking import PackReader
 from luisy_dir.verification import Verification, verify
 
 logger = logging.getLogger("luigi-interface.luisy_dir")
@@ -164,6 +165,11 @@ class DirectoryTarget(_AnyDirectory):
         format = self.format if path.endswith(self.format.suffix) else format_of_path(path)
         return format.read(path)
 
+    @property
+    def reader(self) -> Callable[[str], Any]:
+        """What reads its files in workers, be they in packs."""
+        return PackReader(self.path, self.read_file) if self.format.is_packed else self.read_file
+
     def exists(self) -> bool:
         """Whether a generation was published as a whole; says nothing of whether it is fresh."""
         return read_manifest(self.path) is not None and not has_pending(self.path)
@@ -203,7 +209,7 @@ class DirectoryTarget(_AnyDirectory):
     def items_of(self, manifest: Manifest) -> Iterator[tuple[Item, Any]]:
         """The same of one generation, as long as it is the one that is published."""
         for item in published_items(manifest, self.format.suffix):
-            data, _ = read_stable(self.read_file, item.path, item.sources[0])
+            data, _ = read_stable(self.reader, item.path, item.sources[0])
             yield item, data
 
     @contextlib.contextmanager

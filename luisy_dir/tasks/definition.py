@@ -19,7 +19,7 @@ from luisy_dir.engines import ENGINES, memory_of, open_engine
 from luisy_dir.engines.event_loop import is_async
 from luisy_dir.errors import DefinitionError
 from luisy_dir.fingerprint import fingerprint_of, is_opaque
-from luisy_dir.formats import Format
+from luisy_dir.formats import PACK, Format
 from luisy_dir.grouping import check_group_by_of
 from luisy_dir.inputs import Inputs, functions_of_format, of_format
 from luisy_dir.item import Item, printable
@@ -123,6 +123,7 @@ class DefinedTask(LayerTask):
             "write": of_format(self._format, "write"),
             "names": list(inputs.names),
             "is_named": inputs.is_named,
+            **({"layout": PACK} if self._format.is_packed else {}),
             **inputs.parts(),
             **self._checks(inputs).parts(),
             **streams_of(self).parts(),

@@ -591,6 +591,8 @@ class DirectoryTask(MixinNaiveBulkComplete, DefinedTask):
             self._check_not_all_skipped(plan, progress, inputs)
             for entry in plan.touched():
                 transaction.keep(entry)
+            if self._format.is_packed:
+                superseded = transaction.pack(superseded)
             record = transaction.commit(facts, superseded)
         of_others = f", generation {record.generation}; {len(plan.unchanged)} unchanged" if record.parent else ""
         logger.info(
