@@ -229,6 +229,16 @@ def test_what_was_made_from_a_pack_can_be_computed_again_and_explained(working_d
     assert source.state == "unchanged"
 
 
+def test_a_reader_that_is_kept_finds_items_where_the_next_generation_has_them(working_dir):
+    run(PackedWords(), WORDS)
+    target = PackedWords().output()
+    read, path = target.reader, os.path.join(target.path, "w29.npy")
+    assert bytes(read(path)).decode() == WORDS["w29.txt"]
+    run(PackedWords(), dict.fromkeys(WORDS, "longer than it was " * 20) | {"w29.txt": WORDS["w29.txt"]})
+
+    assert bytes(read(path)).decode() == WORDS["w29.txt"]
+
+
 def test_one_generation_of_packs_is_read_whole_or_not_at_all(working_dir):
     run(PackedWords(), WORDS)
     with PackedWords().output().pinned() as directory:
