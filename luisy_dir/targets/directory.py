@@ -268,8 +268,8 @@ class DirectoryTarget(_AnyDirectory):
         DatasetError
             Two files have the same key.
         """
-        is_known = registered_formats().get(self.format.suffix) is self.format
-        read_file = None if is_known else self.read_file
+        known = registered_formats().get(self.format.suffix)
+        read_file = None if known is not None and known.read is self.format.read else self.read_file
         items = PublishedItems(settled_manifest(self.path), suffix, read_file=read_file, own_suffix=self.format.suffix)
         return DirectoryDataset(items)
 
