@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any
 
 from luisy_dir.piping import write_whole
@@ -29,3 +30,11 @@ def write_bytes(path: Any, data: bytes) -> None:
 def make_folder_for(path: Any) -> None:
     """Make the folder that a file shall lie in, and the folders above; what is there already stays as it is."""
     system.makedirs(os.path.dirname(os.path.abspath(os.fsdecode(path))))
+
+
+def remove_empty_folder(path: Any) -> bool:
+    """Remove a folder that is empty; whether nothing lies there now. Whatever else is there stays as it is."""
+    place = os.path.abspath(os.fsdecode(path))
+    with suppress(OSError):  # it is a file or a link, or may not be removed: whoever needs the place says so
+        local.remove_empty(place)
+    return not local.exists(place)
