@@ -923,6 +923,16 @@ class TestNothingIsLost:
         assert found == metadata
         assert offline_list.shape == (1, 5, 6, 7)
 
+    def test_metadata_that_a_program_changes_stay_as_they_were_registered(self):
+        offline_list = written({"a": (SMALL, {"notes": ["first"]})}, return_metadata=True)
+
+        offline_list[0][1]["notes"].append("second")
+        offline_list[0][1]["more"] = 1
+
+        assert offline_list[0][1] == {"notes": ["first"]}
+        with pytest.raises(TypeError):
+            offline_list.entries[0].metadata["more"] = 1
+
     def test_a_block_that_registers_nothing_publishes_nothing(self):
         with pytest.raises(MissingInputError), LardonParser(None, "out"):
             pass
