@@ -157,7 +157,8 @@ class TestTheCases:
                 parser.register(wave, {"freq": frequency}, f"sin_{frequency}")
 
         offline_list = parse_folder("out")
-        assert [os.path.basename(entry.file) for entry in offline_list.entries] == [f"sin_{f}.npy" for f in waves]
+        assert offline_list.files == [f"sin_{f}.npy" for f in waves]
+        assert [os.path.basename(entry.file) for entry in offline_list.entries] == offline_list.files
         for position, (frequency, wave) in enumerate(waves.items()):
             assert np.array_equal(offline_list[position], wave)
             assert offline_list.entries[position].metadata == {"freq": frequency}
@@ -261,6 +262,7 @@ class TestTheCases:
 
     def test_15_files_are_selected_and_metadata_are_columns(self, dumb):
         chosen = parse_folder("dumb/parsed", files=["dumb_4.npy", "dumb_3.npy"])
+        assert chosen.files == ["dumb_4.npy", "dumb_3.npy"]
         assert [int(array[0, 0, 0]) for array in chosen] == [4, 3]
 
         offline_list, metadata = parse_folder("dumb/parsed", drop_metadata=True)
@@ -639,7 +641,7 @@ class TestWhatIsFound:
             assert parser.files == list(parser)
             for path in parser:
                 parser.register(np.ones(1), {}, path)
-        assert [entry.key + ".npy" for entry in parse_folder("out").entries] == sorted(names)
+        assert parse_folder("out").files == sorted(names)
 
     def test_suffixes_are_texts_and_upper_case_is_the_same(self):
         save("data", {"a.npy": np.ones(1)})

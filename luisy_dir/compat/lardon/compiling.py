@@ -105,9 +105,6 @@ class LardonParser:
     def __iter__(self) -> Iterator[str]:
         return iter(self.files)
 
-    def __len__(self) -> int:
-        return len(self.files)
-
     def __enter__(self) -> Self:
         self._find()
         if not remove_empty_folder(self.target_directory) and self.force is False:
@@ -267,7 +264,7 @@ def compile(
                 "folder right, and valid_exts?"
             )
         progress = Progress(f"compile({parser.root_directory!r})", len(parser.files))
-        with Terminal(progress, show="auto" if verbose else "off"), progress:
+        with Terminal(progress, show="auto" if verbose else "off"):
             for path in parser.files:
                 data, metadata = _called(callback, path)
                 parser.register(data, metadata, path)

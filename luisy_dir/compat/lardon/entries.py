@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -91,6 +92,11 @@ class OfflineEntry:
     def key(self) -> str:
         """Of the item."""
         return self._items.keys[self._position]
+
+    @property
+    def name(self) -> str:
+        """Of its file below the folder: the key, and the file's suffix."""
+        return self.key + os.path.splitext(self.file)[1]
 
     @property
     def metadata(self) -> Mapping[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -157,7 +156,7 @@ class OfflineDataList:
         def positions() -> dict[str, int]:
             found: dict[str, int] = {}
             for position, entry in reversed(list(enumerate(self.entries))):
-                found[entry.key] = found[_name_of(entry)] = position
+                found[entry.key] = found[entry.name] = position
             return found
 
         def find(name: str) -> int:
@@ -249,6 +248,11 @@ class OfflineDataList:
         return shape
 
     @property
+    def files(self) -> list[str]:
+        """Names of the items, as :func:`parse_folder` takes them for ``files``."""
+        return [entry.name for entry in self.entries]
+
+    @property
     def shape(self) -> tuple[int | tuple[int, int], ...] | None:
         """Number of items, then the length of each axis of their arrays, or the least and the greatest.
 
@@ -328,8 +332,3 @@ def _common(lists: Sequence[OfflineDataList]) -> tuple[list[Change], Convert | N
             "their entries, which change nothing: OfflineDataList(one.entries + other.entries)."
         )
     return list(ways[0][0]), ways[0][1]
-
-
-def _name_of(entry: OfflineEntry) -> str:
-    """The key with the suffix of the file."""
-    return entry.key + os.path.splitext(entry.file)[1]

@@ -73,7 +73,7 @@ class randslice:  # noqa: N801 - its name
             raise SettingError(f"step is {self.step}, but has to be at least 1.")
 
     @property
-    def window(self) -> Window:
+    def as_window(self) -> Window:
         """The same as the dataset has it, which knows neither a step nor an integer."""
         return window(self.length, self.start, self.stop)
 
@@ -133,7 +133,7 @@ def _rng_of(key: str) -> np.random.Generator:
 
 def _settled(index: tuple[Any, ...], shape: Shape, rng: Callable[[], np.random.Generator]) -> Index:
     """An index with what is drawn in the place of what is random."""
-    parts = Index(tuple(part.window if isinstance(part, randslice) else part for part in index))
+    parts = Index(tuple(part.as_window if isinstance(part, randslice) else part for part in index))
     if not parts.is_random:
         return parts
     try:
