@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from typing import Any
 
 from luisy_dir.hidden import write_whole
@@ -37,3 +38,11 @@ def check_folder_for(path: Any) -> None:
     folder = os.path.dirname(os.path.abspath(os.fsdecode(path)))
     if local.kind_of(folder) != "folder":
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
+
+
+def remove_empty_folder(path: Any) -> bool:
+    """Remove a folder that is empty; whether nothing lies there now. Whatever else is there stays as it is."""
+    place = os.path.abspath(os.fsdecode(path))
+    with suppress(OSError):  # it is a file or a link, or may not be removed: whoever needs the place says so
+        local.remove_empty(place)
+    return not local.exists(place)

@@ -79,10 +79,10 @@ class Progress:
             self._counts[entry.status] += 1
             self._before += 1
 
-    def advance(self, entry: Entry) -> None:
-        """One item is finished."""
-        self._counts[entry.status] += 1
-        if entry.status == "failed" and entry.error is not None:
+    def advance(self, entry: Entry | None = None) -> None:
+        """One item is finished; without an entry, one that was written."""
+        self._counts["written" if entry is None else entry.status] += 1
+        if entry is not None and entry.status == "failed" and entry.error is not None:
             self._failure = printable(f"{entry.key}: {entry.error.type}: {entry.error.message}")[:_LONGEST_FAILURE]
         now = time.monotonic()
         if now >= self._next_news:

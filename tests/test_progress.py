@@ -30,6 +30,13 @@ def test_a_failure_is_counted_and_the_last_one_is_named():
     assert progress.line().endswith("\nlast failure: b: OSError: cannot read")
 
 
+def test_an_item_of_which_no_more_is_known_than_that_it_was_written_is_counted():
+    progress = Progress("Task", 3)
+    progress.advance()
+    progress.advance()
+    assert str(progress) == "2 of 3 items (2 written)"
+
+
 def test_it_says_nothing_of_what_did_not_happen():
     progress = Progress("Task", 3)
     progress.advance(an_entry("a"))
