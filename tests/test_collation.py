@@ -1,6 +1,7 @@
 """Collations: data of several items as that of one batch, with nothing lost without a word."""
 
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -129,6 +130,21 @@ def test_dtypes_of_which_one_would_lose_something_are_refused(collate, first, se
         collate([np.zeros(2, first), np.zeros(2, second)], members(2))
 
 
+@pytest.mark.parametrize(("first", "second"), [("int64", "float64"), ("datetime64[s]", "int64"), ("int64", "<U2")])
+def test_of_several_dtypes_two_are_named_that_do_not_fit(first, second):
+    items = [np.zeros(1, kind) for kind in (first, first, second, second)]
+
+    with pytest.raises(CollationError, match=rf"'k0' is {re.escape(first)} and 'k2' {re.escape(second)}"):
+        stack()(items, members(4))
+
+
+def test_of_several_dtypes_none_is_named_that_fits():
+    items = [np.zeros(1, kind) for kind in ("int8", "int64", "int16", "float64")]
+
+    with pytest.raises(CollationError, match="'k1' is int64 and 'k3' float64"):
+        stack()(items, members(4))
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_a_batch_has_the_order_of_bytes_of_this_machine(order):
     data = stack()([np.array([1, 2], f"{order}i4")]).data
@@ -242,6 +258,13 @@ def test_items_without_axes_are_padded_to_a_row():
     assert made.data.tolist() == [1, 2]
     assert made.mask.tolist() == [True, True]
     assert made.lengths.shape == (2, 0)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_items_that_need_no_padding_have_none_whatever_the_mode(mode):
+    """numpy has nothing to take an edge or a mean of, where there are no values or no axes."""
+    assert pad(mode)([np.zeros((0, 2))] * 2).data.shape == (2, 0, 2)
+    assert pad(mode)([np.array(1.5)] * 2).data.tolist() == [1.5, 1.5]
 
 
 def test_items_of_no_length_are_padding_all_over():

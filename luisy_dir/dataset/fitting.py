@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from luisy_dir.errors import CollationError
@@ -92,21 +93,29 @@ def common_dtype(arrays: Sequence[np.ndarray[Any, Any]], keys: Sequence[str]) ->
 
     first = arrays[0].dtype
     if all(array.dtype is first for array in arrays):  # to hash a dtype takes longer than to copy a small array
-        native: np.dtype[Any] = first if first.isnative else first.newbyteorder("=")
-        return native
-    owners = {array.dtype: key for array, key in zip(reversed(arrays), reversed(keys), strict=True)}
-    try:
-        common = np.result_type(*owners)
-        lost = next((dtype for dtype in owners if not _takes(common, dtype)), None)
-        if lost is None:
-            return common.newbyteorder("=")
-    except TypeError:  # numpy has none
-        lost = first
-    other = next(dtype for dtype in owners if dtype != lost)
+        return np.result_type(first)
+    owners: dict[np.dtype[Any], str] = {}
+    for array, key in zip(arrays, keys, strict=True):
+        owners.setdefault(array.dtype, key)
+    common = _common(*owners)
+    if common is not None:
+        return common
+    pairs = list(combinations(owners, 2))
+    one, other = next((pair for pair in pairs if _common(*pair) is None), pairs[0])
     raise CollationError(
-        f"{owners[lost]!r} is {lost} and {owners[other]!r} {other}, and no dtype takes the values of both as they are. "
+        f"{owners[one]!r} is {one} and {owners[other]!r} {other}, and no dtype takes the values of both as they are. "
         "Convert them to one dtype first."
     )
+
+
+def _common(*dtypes: np.dtype[Any]) -> np.dtype[Any] | None:
+    import numpy as np
+
+    try:
+        common = np.result_type(*dtypes)
+    except TypeError:  # numpy has none
+        return None
+    return common if all(_takes(common, dtype) for dtype in dtypes) else None
 
 
 def _takes(common: np.dtype[Any], dtype: np.dtype[Any]) -> bool:
