@@ -4,9 +4,8 @@ import gc
 
 import numpy as np
 import pytest
-from small_items import OnDisk
 
-from luisy_dir.dataset.batches import Batches
+import luisy_dir as luisy
 from luisy_dir.dataset.collation import pad, stack
 
 torch = pytest.importorskip("torch")
@@ -15,22 +14,17 @@ data = pytest.importorskip("torch.utils.data")
 pytestmark = pytest.mark.filterwarnings("default:.*fork.*:DeprecationWarning")
 
 
-class Copies:
-    """What PyTorch calls a map-style dataset: items can be counted, and be had by position."""
-
-    def __init__(self, items):
-        self.items = items
-
-    def __len__(self):
-        return len(self.items)
-
-    def __getitem__(self, position):
-        return self.items.read(position, 0).copy()
+@pytest.fixture
+def dataset(tmp_path):
+    with luisy.write_dataset(tmp_path / "set") as writer:
+        for number in range(10):
+            writer.add(f"a{number}", np.full((2, 3), number, "f4"))
+    return luisy.open_dataset(tmp_path / "set")
 
 
 @pytest.fixture
-def copies(tmp_path):
-    return Copies(OnDisk(tmp_path, {f"a{number}": np.full((2, 3), number, "f4") for number in range(10)}))
+def copies(dataset):
+    return dataset.copies()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -60,9 +54,10 @@ def test_it_takes_our_collations(copies, workers):
         gc.collect()
 
 
-def test_the_data_of_our_batches_becomes_a_tensor_without_a_copy(copies):
+def test_the_data_of_our_batches_becomes_a_tensor_without_a_copy(dataset):
     """The items are read-only views of files; what is stacked of them is not."""
-    batch = next(iter(Batches(copies.items, 4, workers=1)))
+    with dataset.batches(4, workers=1) as batches:
+        batch = next(iter(batches))
 
     tensor = torch.from_numpy(batch.data)
     tensor[0] = 7
