@@ -10,10 +10,9 @@ from functools import partial
 from operator import attrgetter, itemgetter
 from typing import Any, Protocol
 
-import msgspec
 import xxhash
 
-from luisy_dir.entry import Entry, OutputFile
+from luisy_dir.entry import OutputFile
 from luisy_dir.errors import InputError, StorageError
 from luisy_dir.formats import Format, array_facts, is_small, write_npy
 from luisy_dir.manifest import lies_in
@@ -29,18 +28,8 @@ class Layout(Protocol):
     def write(self, path: str, data: Any) -> OutputFile:
         """Bring the data of an item to the disk, in the staging; the output as it is known by now."""
 
-    def settle(self, published: Iterable[Entry], added: Iterable[OutputFile], *, is_trusted: bool) -> None:
-        """See what of the published outputs goes on to count, and stage the rest.
-
-        Parameters
-        ----------
-        published
-            Entries of what lies in the directory.
-        added
-            Outputs of all items that were added.
-        is_trusted
-            What lies there holds what was written, where size and time of change are as they were.
-        """
+    def settle(self, added: Iterable[OutputFile]) -> None:
+        """See which of the outputs that were added lie in the directory already, and stage the rest."""
 
     def settled(self, output: OutputFile) -> tuple[OutputFile, bool]:
         """An output as it will be, and whether its file is staged."""
@@ -60,32 +49,49 @@ class LooseLayout:
         Absolute path of the folder of all outputs of the run.
     format
         Of the files.
+    published
+        Outputs of what lies in the directory, and holds what was written where size and time of change are the same.
     sync
         Bring each file to the disk at once.
     """
 
-    def __init__(self, directory: str, files: str, format: Format, *, sync: bool) -> None:
+    def __init__(
+        self, directory: str, files: str, format: Format, published: Iterable[OutputFile], *, sync: bool
+    ) -> None:
         self._directory = directory
         self._files = files
         self._format = format
         self._sync = sync
+        self._there = {output.path: output for output in published if output.pack is None}
         self._kept: dict[str, OutputFile] = {}
 
     def write(self, path: str, data: Any) -> OutputFile:
         """See :class:`Layout`."""
         data = _as_written(data, self._format)
+        old = self._there.get(path)
+        if old is not None and self._is_same(old, data):
+            self._kept[path] = old
+            return old
         write = partial(self._format.write, data)
         digest, state = local.write_new(self._files, path, write, is_small=is_small(data), sync=self._sync)
         shape, dtype, offset = array_facts(data, self._format, state.st_size)
         return OutputFile(path, state.st_size, state.st_mtime_ns, digest, shape, dtype, offset)
 
-    def settle(self, published: Iterable[Entry], added: Iterable[OutputFile], *, is_trusted: bool) -> None:
+    def _is_same(self, old: OutputFile, data: Any) -> bool:
+        """Whether small data is what lies there, so that nothing need be written; that would cost ten times as much."""
+        if self._format.write is not write_npy or not is_small(data) or not lies_in(self._directory, old):
+            return False
+        content = io.BytesIO()
+        write_npy(data, content)
+        encoded = content.getvalue()
+        facts = array_facts(data, self._format, len(encoded))
+        return (len(encoded), xxhash.xxh3_128_hexdigest(encoded), *facts) == _content(old)
+
+    def settle(self, added: Iterable[OutputFile]) -> None:
         """See :class:`Layout`."""
-        there = {output.path: output for entry in published for output in entry.outputs}
         for output in added:
-            old = there.get(output.path)
-            is_same = old is not None and _timeless(old) == _timeless(output)
-            if old is not None and is_same and is_trusted and lies_in(self._directory, old):
+            old = self._there.get(output.path)
+            if old is not None and _content(old) == _content(output) and lies_in(self._directory, old):
                 self._kept[output.path] = old
 
     def settled(self, output: OutputFile) -> tuple[OutputFile, bool]:
@@ -105,21 +111,31 @@ class PackLayout:
 
     Parameters
     ----------
-    directory, files
+    directory, files, published
         As for :class:`LooseLayout`.
     run
         Absolute path of the run's directory.
     count
-        How many packs; None for as many as there are, or as is usual.
+        How many packs; None for as many as is usual.
     sync
         Bring each pack to the disk at once.
     """
 
-    def __init__(self, directory: str, files: str, run: str, count: int | None, *, sync: bool) -> None:
+    def __init__(
+        self,
+        directory: str,
+        files: str,
+        run: str,
+        published: Iterable[OutputFile],
+        count: int | None,
+        *,
+        sync: bool,
+    ) -> None:
         self._directory = directory
         self._files = files
         self._spool = os.path.join(run, _SPOOL)
         self._count = count
+        self._there = [output for output in published if output.pack is not None]
         self._sync = sync
         self._descriptor = -1
         self._size = 0
@@ -162,17 +178,15 @@ class PackLayout:
         self._size += len(encoded)
         return start
 
-    def settle(self, published: Iterable[Entry], added: Iterable[OutputFile], *, is_trusted: bool) -> None:
+    def settle(self, added: Iterable[OutputFile]) -> None:
         """See :class:`Layout`."""
         self.close()
-        there = [output for entry in published for output in entry.outputs if output.pack is not None]
-        new = list(added)
-        count = self._count or count_of(there) or usual_count(len(new), sum(output.size for output in new))
+        new, there = list(added), self._there
+        count = self._count or usual_count(len(new), sum(output.size for output in new))
         before = dict(_by_pack(there, count)) if count == count_of(there) else {}
         for name, outputs in _by_pack(new, count):
             old = before.get(name, [])
-            is_same = list(map(_content, old)) == list(map(_content, outputs))
-            if is_same and is_trusted and lies_in(self._directory, old[0]):
+            if list(map(_in_pack, old)) == list(map(_in_pack, outputs)) and lies_in(self._directory, old[0]):
                 self._settled |= {output.path: (output, False) for output in old}
             else:
                 parts = [Part(output, *self._parts[output.path]) for output in outputs]
@@ -209,8 +223,5 @@ def _by_pack(outputs: Iterable[OutputFile], count: int) -> Iterator[tuple[str, l
         yield name, [output for *_, output in group]
 
 
-_content = attrgetter("path", "size", "digest", "shape", "dtype")
-
-
-def _timeless(output: OutputFile) -> OutputFile:
-    return msgspec.structs.replace(output, mtime_ns=0)
+_in_pack = attrgetter("path", "size", "digest", "shape", "dtype")
+_content = attrgetter("size", "digest", "shape", "dtype", "offset")

@@ -36,7 +36,7 @@ from luisy_dir.journal import worker_name
 from luisy_dir.keys import FoldedNames, side_by_side
 from luisy_dir.layouts import LooseLayout, PackLayout
 from luisy_dir.manifest import salvaged
-from luisy_dir.packs import MOST_PACKS
+from luisy_dir.packs import MOST_PACKS, count_of
 from luisy_dir.place import Room
 from luisy_dir.publication import Owner, find_publication
 from luisy_dir.record import InputState, Record, is_in_doubt
@@ -266,9 +266,17 @@ class DatasetWriter:
     def _new_layout(self) -> LooseLayout | PackLayout:
         options, transaction = self._options, self._transaction
         sync = options.durability == "item"
+        outputs = (output for entry in self._trusted() for output in entry.outputs)
         if options.is_packed:
-            return PackLayout(self.path, transaction.files, transaction.run, options.packs, sync=sync)
-        return LooseLayout(self.path, transaction.files, options.format, sync=sync)
+            count = options.packs or count_of(output for entry in self._published() for output in entry.outputs)
+            return PackLayout(self.path, transaction.files, transaction.run, outputs, count, sync=sync)
+        return LooseLayout(self.path, transaction.files, options.format, outputs, sync=sync)
+
+    def _trusted(self) -> Iterator[Entry]:
+        """What is published, unless nobody knows whether it was brought to the disk before a new boot."""
+        manifest = self._publication.manifest
+        is_trusted = manifest is not None and not is_in_doubt(self.path, manifest.record)
+        return self._published() if is_trusted else iter(())
 
     def _published(self) -> Iterator[Entry]:
         manifest = self._publication.manifest
@@ -453,10 +461,8 @@ class DatasetWriter:
 
     def _superseded(self) -> Iterator[Entry]:
         """Entries that no longer count; those that take their places are collected meanwhile."""
-        manifest, added = self._publication.manifest, (self._lines[key] for key in sorted(self._lines))
-        is_trusted = manifest is not None and not is_in_doubt(self.path, manifest.record)
-        outputs = (decode_entry(line).outputs[0] for line in self._lines.values())
-        self._layout.settle(self._published(), outputs, is_trusted=is_trusted)
+        added = (self._lines[key] for key in sorted(self._lines))
+        self._layout.settle(decode_entry(line).outputs[0] for line in self._lines.values())
         if self._publication.is_damaged:
             yield from salvaged(self.path)
         for old, new in side_by_side(self._published(), map(decode_entry, added)):

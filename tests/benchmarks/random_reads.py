@@ -10,9 +10,9 @@ read
 - out of loose files, of which the dataset keeps the maps of 256, and by hand out of the same files: a
   ``numpy.memmap`` that is opened for each read, with dtype, shape and offset known beforehand.
 
-All take turns, at the same places in the same order, so that what else the machine does meets all alike; everything is
-in the memory of the system. Printed are medians of the rounds, and the ratio of each to the way by hand; and what it takes to open the dataset, beside
-reading its manifest.
+All take turns, at the same places in the same order, so that what else the machine does meets all alike; everything
+is in the memory of the system. Printed are medians of the rounds, and the ratio of each to the way by hand; and what it
+takes to open the dataset, beside reading its manifest.
 """
 
 from __future__ import annotations
