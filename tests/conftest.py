@@ -150,8 +150,11 @@ def files_below(folder):
 
 
 def states_below(folder):
-    """Inode, size and time of change of a folder and of every file and folder below it, hidden ones too, by path."""
-    found, folders = {}, [os.fspath(folder)]
+    """Inode, size and time of change of a folder and of every file and folder below it, hidden ones too, by path.
+
+    Of a folder that is not there, nothing.
+    """
+    found, folders = {}, [os.fspath(folder)] if os.path.lexists(folder) else []
     while folders:
         place = folders.pop()
         found[place] = _facts_of(os.lstat(place))

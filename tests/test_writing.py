@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import files_below
-from faults import DEATHS, ERRORS, POWER_CUT, Calls, dies, in_a_child, sandbox, state_of_everything
+from conftest import files_below, states_below
+from faults import DEATHS, ERRORS, POWER_CUT, Calls, dies, in_a_child, sandbox
 from test_cli import call, json_of
 
 import luisy_dir as luisy
@@ -198,14 +198,14 @@ def test_nothing_is_visible_before_the_block_has_ended(path):
 def test_an_error_in_the_block_is_raised_as_it_is_and_leaves_what_was_there(path, before, error):
     if before:
         write(path, before)
-    state = state_of_everything(path)
+    state = states_below(path)
 
     with pytest.raises(type(error)) as raised, luisy.write_dataset(path) as writer:
         writer.add("a", np.zeros(1))
         raise error
 
     assert raised.value is error
-    assert state_of_everything(path) == state
+    assert states_below(path) == state
     assert beside(path) == (["numbers"] if before else [])
 
 
@@ -214,7 +214,7 @@ def test_a_process_that_is_killed_in_the_block_leaves_what_was_there(path, befor
     """What it leaves beside goes with the next writer."""
     if before:
         write(path, before)
-    state = state_of_everything(path)
+    state = states_below(path)
     program = (
         "import luisy_dir, sys, time\n"
         "with luisy_dir.write_dataset(sys.argv[1]) as writer:\n"
@@ -227,7 +227,7 @@ def test_a_process_that_is_killed_in_the_block_leaves_what_was_there(path, befor
     child.send_signal(signal.SIGKILL)
     child.communicate()
 
-    assert state_of_everything(path) == state
+    assert states_below(path) == state
     write(path, NEW)
     assert numbers_in(path) == NEW
     assert beside(path) == ["numbers"]
@@ -282,11 +282,11 @@ def test_the_next_generation_has_what_was_added_and_nothing_else(path):
 
 def test_the_same_again_makes_no_generation_and_touches_nothing(path):
     write(path, OLD)
-    state = state_of_everything(os.path.dirname(path))
+    state = states_below(os.path.dirname(path))
 
     assert write(path, OLD).record.generation == 1
-    del state[os.path.join(os.path.dirname(path), ".")]  # a staging lay beside meanwhile
-    after = state_of_everything(os.path.dirname(path))
+    del state[os.path.dirname(path)]  # a staging lay beside meanwhile
+    after = states_below(os.path.dirname(path))
     assert {place: facts for place, facts in after.items() if place in state} == state
     assert beside(path) == ["numbers"]
 
@@ -440,11 +440,11 @@ def test_what_is_not_ours_is_refused_and_left_alone(path, tmp_path, lies_there):
     else:
         write(os.path.dirname(path) + "/outer", OLD)
         path = os.path.dirname(path) + "/outer/deep/inner"
-    state = state_of_everything(tmp_path)
+    state = states_below(tmp_path)
 
     with pytest.raises(ForeignDirectoryError):
         write(path, NEW)
-    assert state_of_everything(tmp_path).keys() == state.keys()
+    assert states_below(tmp_path).keys() == state.keys()
 
 
 def publish_as_task(path, record):
