@@ -14,7 +14,7 @@ from luisy_dir.batch.targets import results_of
 from luisy_dir.errors import BatchError, BatchItemsError, DefinitionError
 
 if TYPE_CHECKING:
-    from luisy_dir.batch.batch import Batch
+    from luisy_dir.batch.acting import Acting
 
 
 class Once(list[list[Any]]):
@@ -41,7 +41,7 @@ class Action:
     rng_seeds: Any = None
     n_workers: int | None = None
 
-    def apply(self, batch: Batch) -> Any:
+    def apply(self, batch: Acting) -> Any:
         """Do it; what ``post`` returns, or the batch."""
         action = self._evaluated(batch)
         if not callable(action.function):
@@ -60,11 +60,11 @@ class Action:
         """Whether the items are those of ``src``."""
         return self.init is None or self.init is False or (isinstance(self.init, str) and self.init == "data")
 
-    def _evaluated(self, batch: Batch) -> Action:
+    def _evaluated(self, batch: Acting) -> Action:
         values = {name: evaluated(value, batch) for name, value in vars(self).items()}
         return Action(**values)
 
-    def draws(self, batch: Batch, probability: float | None) -> Draws | None:
+    def draws(self, batch: Acting, probability: float | None) -> Draws | None:
         """Its random numbers, if it has any: one for all pairs of src and dst, which therefore share mask and seeds."""
         seeds = self.rng_seeds
         if seeds is not None and len(seeds) != batch.size:
@@ -76,7 +76,7 @@ class Action:
             return None
         return Draws(batch.seed, batch.epoch, batch.next_draw(), seeds)
 
-    def apply_once(self, batch: Batch, draws: Draws | None) -> Any:
+    def apply_once(self, batch: Acting, draws: Draws | None) -> Any:
         """Do it with one src and one dst."""
         items = self._items(batch)
         is_once = isinstance(items, Once)
@@ -113,7 +113,7 @@ class Action:
             )
         return Call(self.function, self.args, found | kwargs, draws if has_rng else None, has_item=not is_once)
 
-    def _items(self, batch: Batch) -> Sequence[Any]:
+    def _items(self, batch: Acting) -> Sequence[Any]:
         """One for each worker, as ``init`` says."""
         init = self.init
         if self.is_of_data:
@@ -137,7 +137,7 @@ class Action:
                 "do not have equally many components. Give as many, leave p out, or give a post."
             )
 
-    def _put(self, batch: Batch, results: list[Any], ids: list[object]) -> Any:
+    def _put(self, batch: Acting, results: list[Any], ids: list[object]) -> Any:
         post: Callable[..., Any] | Any = self.post or batch._assemble  # noqa: SLF001 - named so by the actions
         if isinstance(post, str):
             if not callable(getattr(batch, post, None)):

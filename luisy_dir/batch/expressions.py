@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from luisy_dir.errors import BatchError
 
 if TYPE_CHECKING:
-    from luisy_dir.batch.batch import Batch
+    from luisy_dir.batch.acting import Acting
 
 
 class Expression:
     """An argument of an action whose value is known when there is a batch; a subclass says what it is."""
 
-    def evaluate(self, batch: Batch) -> Any:
+    def evaluate(self, batch: Acting) -> Any:
         """The value for a batch; asked once an action, whatever ``src`` and ``dst`` it has.
 
         Parameters
@@ -43,7 +43,7 @@ class PerItem(Expression):
     def __init__(self, values: Any) -> None:
         self.values = values
 
-    def evaluate(self, batch: Batch) -> PerItem:
+    def evaluate(self, batch: Acting) -> PerItem:
         """It with its values, one an item.
 
         Raises
@@ -59,7 +59,7 @@ class PerItem(Expression):
         return PerItem(values)
 
 
-def evaluated(value: Any, batch: Batch) -> Any:
+def evaluated(value: Any, batch: Acting) -> Any:
     """It without expressions, which may also be in lists, tuples and dicts."""
     if isinstance(value, Expression):
         return value.evaluate(batch)

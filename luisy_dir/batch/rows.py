@@ -187,3 +187,9 @@ def _as_array(result: Any) -> np.ndarray[Any, Any] | None:
 def is_mapping(source: object) -> bool:
     """Whether it is a mapping, of names or of ids."""
     return isinstance(source, Mapping)
+
+
+def described(value: Any) -> str:
+    """A value in a message."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"a {type(value).__name__}"  # noqa: PLR2004 - a line
