@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, Future, wait
+from contextlib import suppress
 from contextvars import copy_context
 from functools import cache
 from typing import Any
@@ -95,27 +96,21 @@ def do_in_threads(do: Callable[[int], object], count: int, workers: int) -> None
                 return
             do(number)
 
-    helpers = _hired(work, min(workers, count) - 1)
+    helpers: list[Future[None]] = []
+    executor = pool_of("threads", max(1, workers - 1))
     try:
+        with suppress(RuntimeError):  # the pool was closed, or the program is ending: this thread does it all
+            helpers.extend(executor.submit(copy_context().run, work) for _ in range(1, min(workers, count)))
         work()
+    except BaseException:  # which may have come while a thread was started, so that the pool does not know of it
+        discard_pool(executor)
+        raise
     finally:
         left.clear()
         begun = [helper for helper in helpers if not helper.cancel()]
         wait(begun)
     for helper in begun:
         helper.result()
-
-
-def _hired(work: Callable[[], None], count: int) -> list[Future[None]]:
-    helpers: list[Future[None]] = []
-    if count > 0:
-        executor = pool_of("threads", count)
-        try:
-            for _ in range(count):
-                helpers.append(executor.submit(copy_context().run, work))  # noqa: PERF401 - keeps those before an error
-        except RuntimeError:  # the pool was closed, or the program is ending: this thread does it all
-            pass
-    return helpers
 
 
 class EventLoop:
