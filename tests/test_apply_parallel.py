@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import signal
 import subprocess
@@ -313,6 +314,8 @@ def test_a_function_of_numpy_gets_the_item_alone(batch):
     assert (batch.a == -batch.images).all()
     batch.apply_parallel(np.clip, None, None, "images", "b", 2, 5)
     assert (batch.b == np.clip(batch.images, 2, 5)).all()
+    batch.apply_parallel(functools.partial(np.clip, a_min=2, a_max=5), src="images", dst="c")
+    assert (batch.c == batch.b).all()
 
 
 def test_positional_arguments_go_along_with_a_list(batch):

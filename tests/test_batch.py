@@ -361,6 +361,9 @@ def test_preloaded_data_is_taken_when_it_is_asked_for():
             return item_id * 10
 
     batch = Batch([3, 4], preloaded=Source())
+    pictures = Pictures([3, 4], preloaded=(Source(),))
+    pictures.camera = "left"
+    assert not hasattr(pictures, "lens")
     assert (Source.asked, batch.preloaded is None) == (0, False)
     assert repr(batch) == "<Batch of 2 items, not loaded yet>"
     assert (batch.data.tolist(), Source.asked, batch.preloaded) == ([30, 40], 2, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from types import FunctionType, MethodType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -58,6 +58,8 @@ def accepted(
 
 
 def _parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    if isinstance(function, partial) and not _parameters_of(function.func):
+        return []
     if (getattr(function, "__module__", None) or "").partition(".")[0] == "numpy" or _is_ufunc(function):
         return []
     if isinstance(function, MethodType):

@@ -1,25 +1,23 @@
-"""What a batch holds: ids, components, and what they were made with."""
+"""Components of a batch: what it holds for each of its items, and how that gets there."""
 
 from __future__ import annotations
 
 import copy as copying
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from luisy_dir.batch.components import Components, is_name
-from luisy_dir.batch.ids import Positions, ids_of
+from luisy_dir.batch.filling import components_of, rows_of_all
+from luisy_dir.batch.labelled import Labelled
 from luisy_dir.batch.loading import loaded
-from luisy_dir.batch.rows import is_frame, is_mapping, named, rows_of
+from luisy_dir.batch.rows import is_frame, is_mapping, named
 from luisy_dir.errors import BatchError, DefinitionError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 _WHOLE = "data"  # the name of data that has none
 
 
-class Holding:
+class Holding(Labelled):
     """Items with ids and components; :class:`luisy_dir.Batch` says what the arguments are."""
 
     components: ClassVar[Any] = None
@@ -38,54 +36,11 @@ class Holding:
                 )
 
     def __init__(self, index: Any, dataset: Any, pipeline: Any, preloaded: Any, *, is_copied: bool) -> None:
-        self._index = index
-        self._ids = ids_of(index)
-        self._positions = Positions(self._ids)
-        self._dataset, self._pipeline = dataset, pipeline
+        super().__init__(index, dataset, pipeline)
         self._preloaded, self._is_copied = preloaded, is_copied
         self._loading = threading.RLock()
-        self._attributes: dict[str, None] = {}
         self._whole: int | None = None  # parts of data without names: 0 for an array, n for a tuple
         self._table = Components(self.size, dict.fromkeys(type(self).components or ()))
-
-    @property
-    def index(self) -> Any:
-        """What the batch was made with as its index.
-
-        Examples
-        --------
-        >>> from luisy_dir import Batch
-        >>> Batch(["a", "b"]).index
-        ['a', 'b']
-        """
-        return self._index
-
-    @property
-    def indices(self) -> np.ndarray[Any, Any]:
-        """Ids of the items: one dimension.
-
-        Examples
-        --------
-        >>> from luisy_dir import Batch
-        >>> Batch(["a", "b"]).indices.tolist()
-        ['a', 'b']
-        """
-        return self._ids
-
-    @property
-    def size(self) -> int:
-        """Number of items.
-
-        Examples
-        --------
-        >>> from luisy_dir import Batch
-        >>> Batch([5, 6, 7]).size
-        3
-        """
-        return len(self._ids)
-
-    def __len__(self) -> int:
-        return self.size
 
     @property
     def table(self) -> Components:
@@ -144,23 +99,11 @@ class Holding:
 
     def _set(self, data: Any) -> None:
         """Let this be all data, one row an item."""
-        names = self.components
-        if data is None:
-            self._become(dict.fromkeys(names or ()))
-        elif isinstance(data, Components):
-            self._become(dict.fromkeys(names or ()) | data.as_dict())
-        elif is_mapping(data) or is_frame(data):
-            self._become(dict.fromkeys(names or ()) | {name: data[name] for name in data})
-        elif names is None:
-            self._become_whole(data)
+        parts = components_of(data, self.components)
+        if isinstance(parts, dict):
+            self._become(parts)
         else:
-            parts = data if isinstance(data, tuple) else (data,)
-            if len(parts) > len(names) or (len(names) > 1 and not isinstance(data, tuple)):
-                raise BatchError(
-                    f"A {type(data).__name__} is to be the data of a batch with the components {named(names)}. Give a "
-                    "tuple with a part for each, or a dict."
-                )
-            self._become(dict.fromkeys(names) | dict(zip(names, parts, strict=False)))
+            self._become_whole(parts)
 
     def _become(self, arrays: dict[str, Any]) -> None:
         for name in arrays:
@@ -265,16 +208,26 @@ class Holding:
         else:
             self.add_components(name, data)
 
+    def _has(self, name: str) -> bool:
+        """Whether there is such a component; data is loaded only where it says which ones there are."""
+        if name.startswith("_") or "_table" not in self.__dict__:
+            return False
+        names = self.components
+        if names is None and self._preloaded is not None:
+            self._load_preloaded()
+            names = self.components
+        return names is not None and name in names
+
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or "_table" not in self.__dict__ or name not in self.table or self._whole is not None:
+        if not self._has(name):
             raise AttributeError(f"{type(self).__name__} has no attribute or component {name!r}.", name=name, obj=self)
-        return self._table[name]
+        return self.table[name]
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "components":
             raise BatchError("components says which there are. Add some with add_components, or set data.")
-        if "_table" in self.__dict__ and not name.startswith("_") and name in self.table and self._whole is None:
-            self._table.put(name, value)
+        if self._has(name):
+            self.table.put(name, value)
         else:
             object.__setattr__(self, name, value)
 
@@ -298,112 +251,9 @@ class Holding:
             source = self._preloaded
             if source is None:
                 return
-            parts = self._taken(source)
+            parts = rows_of_all(source, self._ids, self.components)
             self._set(copying.deepcopy(parts) if self._is_copied else parts)
             self._preloaded = None
-
-    def _taken(self, source: Any) -> Any:
-        """The rows of this batch, in whatever form the source has."""
-        names = self.components
-        if is_frame(source) and names is None:
-            return loaded(source, None, self._ids, None)
-        if is_mapping(source) or is_frame(source):
-            there = tuple(name for name in source if names is None or name in names)
-            if not there:
-                raise BatchError(f"preloaded has none of the components {named(names or ())}. Correct their names.")
-            return loaded(source, None, self._ids, there)
-        if isinstance(source, tuple):
-            return tuple(rows_of(part, self._ids, f"part {number}") for number, part in enumerate(source))
-        return rows_of(source, self._ids, "preloaded")
-
-    @property
-    def dataset(self) -> Any:
-        """What the batch was taken from, or None.
-
-        Examples
-        --------
-        >>> from luisy_dir import Batch
-        >>> Batch([0]).dataset is None
-        True
-        """
-        return self._dataset
-
-    @property
-    def pipeline(self) -> Any:
-        """In which the batch is used, or None.
-
-        Examples
-        --------
-        >>> from luisy_dir import Batch
-        >>> Batch([0]).pipeline is None
-        True
-        """
-        return self._pipeline
-
-    @pipeline.setter
-    def pipeline(self, pipeline: Any) -> None:
-        self._pipeline = pipeline
-
-    @property
-    def array_of_nones(self) -> np.ndarray[Any, Any]:
-        """An array of objects with None for each item.
-
-        Examples
-        --------
-        >>> from luisy_dir import Batch
-        >>> Batch(["a", "b"]).array_of_nones
-        array([None, None], dtype=object)
-        """
-        import numpy as np
-
-        return np.full(self.size, None, dtype=object)
-
-    def create_attrs(self, **attributes: Any) -> None:
-        """Keep values as attributes of the batch.
-
-        Parameters
-        ----------
-        attributes
-            By name.
-
-        Raises
-        ------
-        BatchError
-            A name is that of a component or of an attribute that every batch has.
-
-        Examples
-        --------
-        >>> from luisy_dir import Batch
-        >>> batch = Batch([0])
-        >>> batch.create_attrs(camera="left")
-        >>> batch.camera, batch.get_attrs()
-        ('left', {'camera': 'left'})
-        """
-        for name in attributes:
-            is_mine = name in self._attributes
-            if (
-                not is_name(name)
-                or hasattr(type(self), name)
-                or name in self._table
-                or (name in self.__dict__ and not is_mine)
-            ):
-                raise BatchError(
-                    f"An attribute cannot be called {name!r}, as the batch has such a one. Choose another."
-                )
-        for name, value in attributes.items():
-            object.__setattr__(self, name, value)
-            self._attributes[name] = None
-
-    def get_attrs(self) -> dict[str, Any]:
-        """What :meth:`create_attrs` has made attributes of, with the values that they have now.
-
-        Examples
-        --------
-        >>> from luisy_dir import Batch
-        >>> Batch([0], camera="left").get_attrs()
-        {'camera': 'left'}
-        """
-        return {name: self.__dict__[name] for name in self._attributes if name in self.__dict__}
 
     def load(self, src: Any = None, fmt: str | None = None, dst: Any = None, **options: Any) -> Self:
         """Load data from another array or a file, by the ids of the items.
@@ -445,7 +295,7 @@ class Holding:
         wanted = dst if dst is None or isinstance(dst, str) else tuple(dst)
         has_names = fmt is not None or is_mapping(src) or is_frame(src)
         if wanted is None and not has_names and not names:
-            self._become_whole(self._taken(src))
+            self._become_whole(rows_of_all(src, self._ids, None))
             return self
         if wanted is None and not has_names:
             wanted = names

@@ -145,7 +145,10 @@ def _in_processes(call: Call, members: Sequence[Member], engine: str, workers: i
                 results[place[position]] = result
     except BrokenExecutor as error:
         pools.discard_pool(executor)
-        raise WorkerDiedError(f"The workers of {engine!r} cannot go on: {error}") from error
+        raise WorkerDiedError(
+            f"The workers of {engine!r} cannot go on: {error} Look what ends a process there; target='for' needs none. "
+            "On dask, a script has to do its work under `if __name__ == '__main__':`."
+        ) from error
     except KeyboardInterrupt:
         pools.discard_pool(executor)
         raise
