@@ -657,6 +657,16 @@ def test_p_leaves_items_out_and_the_same_ones_of_each_src():
     assert (batch.masks == batch.images).all()
 
 
+def test_which_items_p_leaves_out_depends_on_seed_epoch_and_the_number_of_the_action():
+    def hits(batch):
+        return tuple((batch.apply_parallel(lambda x: -1, src="images", dst="a", p=0.5).a == -1).ravel())
+
+    ids = range(100)
+    batch = eight(ids)
+    assert len({hits(batch), hits(batch), hits(eight(ids, seed=1)), hits(eight(ids, epoch=1))}) == 4
+    assert hits(eight(ids)) == hits(eight(ids))
+
+
 @pytest.mark.parametrize(("p", "count"), [(0, 0), (1, 8), (0.0, 0), (np.float64(1), 8), (None, 8)])
 def test_p_may_be_none_or_all(batch, p, count):
     seen = []
