@@ -336,13 +336,13 @@ def test_src_and_dst_are_given_to_functions_that_take_them():
     def plain(item):
         seen.append(())
 
-    def of_its_own(src, factor=1):
-        seen.append(type(src))
+    def of_its_own(src, **kwargs):
+        seen.append((type(src), kwargs))
 
     batch = Batch.from_data([5], {"images": [1]})
     for function in (named, any_keyword, plain, of_its_own):
         batch.apply_parallel(function, src="images", dst="a")
-    assert seen == [("images", "a"), ("images", "a"), (), np.int64]
+    assert seen == [("images", "a"), ("images", "a"), (), (np.int64, {"dst": "a"})]
 
 
 @pytest.mark.parametrize("func", [None, "times", 5])

@@ -304,6 +304,8 @@ def test_a_batch_refers_to_dataset_and_pipeline():
     dataset, pipeline = object(), object()
     batch = Batch([1], dataset, pipeline)
     assert (batch.dataset, batch.pipeline) == (dataset, pipeline)
+    batch.pipeline = None
+    assert batch.pipeline is None
 
 
 def test_do_nothing_returns_the_batch_whatever_it_gets(batch):
@@ -683,7 +685,10 @@ def test_a_copy_has_all_data_of_its_own(name):
     again.new[0] = 99
     again.camera.append("right")
     again.add_components("more")
-    assert (batch.new.tolist(), batch.camera, "more" in batch.components) == ([1, 2], ["left"], False)
+    again.create_attrs(lens="long")
+    batch.lens = "short"
+    assert (batch.new.tolist(), "more" in batch.components) == ([1, 2], False)
+    assert batch.get_attrs() == {"camera": ["left"]}
 
 
 def test_a_copy_shares_arrays_but_no_components():
