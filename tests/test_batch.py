@@ -77,6 +77,16 @@ def test_an_item_is_had_by_its_id_and_writes_through(batch):
     assert list(batch[1]) == [10, "one"]
 
 
+@pytest.mark.parametrize(
+    ("data", "value"), [([1, 2], 1.5), ([1, 2], None), (["cat", "dog"], "mouse"), (np.zeros(2, np.uint8), 300)]
+)
+def test_an_item_does_not_take_what_would_be_cut_off(data, value):
+    batch = Batch.from_data(data={"x": data})
+    with pytest.raises(BatchError, match="does not go"):
+        batch[0].x = value
+    assert batch.x.tolist() == list(data)
+
+
 def test_a_text_id_finds_its_item():
     batch = Batch.from_data(["b", "a"], {"images": [1, 2]})
     assert (batch["a"].images, batch[np.str_("b")].images) == (2, 1)
@@ -562,6 +572,11 @@ def test_several_components_are_dumped_into_a_tuple_or_a_dict(batch):
     ("ids", "data", "dst"),
     [
         ([1, 3], {"a": [1.5, 2.5]}, np.zeros(4, int)),
+        ([1, 3], {"a": [1, 300]}, np.zeros(4, np.int8)),
+        ([1, 3], {"a": ["cat", "mouse"]}, np.zeros(4, "<U3")),
+        ([1, 3], {"a": [1, 2], "b": [1.5, 2]}, pd.DataFrame({"a": [0] * 4, "b": [0] * 4})),
+        ([1, 4], {"a": [1, 2]}, pd.DataFrame({"a": [0] * 4})),
+        ([1, 3], {"a": [[1, 2], [3, 4]]}, pd.DataFrame({"a": [0] * 4})),
         ([1, 3], {"a": [[1, 2], [3, 4]]}, np.zeros(4)),
         ([1, 4], {"a": [1, 2]}, np.zeros(4)),
         ([1, -1], {"a": [1, 2]}, np.zeros(4)),
@@ -576,7 +591,8 @@ def test_what_does_not_fit_is_refused_and_nothing_is_dumped(ids, data, dst):
     batch = Batch.from_data(ids, data)
     with pytest.raises(BatchError):
         batch.dump(dst=dst)
-    assert not np.any(dst)
+    for part in dst if isinstance(dst, tuple) else (dst,):
+        assert not np.asarray(part).astype(bool).any()
 
 
 def test_dump_has_to_be_told_where(batch):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from luisy_dir.batch.applying import Action, Once, raise_first
 from luisy_dir.batch.components import Components
 from luisy_dir.batch.images import with_channels
-from luisy_dir.batch.rows import assembled, described, named
+from luisy_dir.batch.rows import assembled, described, fits, named
 from luisy_dir.batch.selecting import Selecting
 from luisy_dir.errors import BatchError
 
@@ -169,13 +169,12 @@ class Acting(Selecting):
             return
         if not isinstance(target, np.ndarray):
             raise BatchError(f"dst is {described(target)}. Give the name of a component, or an array to be filled.")
-        try:
-            np.copyto(target, data, casting="same_kind")
-        except (TypeError, ValueError) as error:
+        if target.shape != data.shape or not fits(data, target.dtype):
             raise BatchError(
                 f"Results of shape {data.shape} and dtype {data.dtype} do not go into an array of shape {target.shape} "
-                f"and dtype {target.dtype}: {error}. Give another array, or the name of a component."
-            ) from error
+                f"and dtype {target.dtype}. Give another array, or the name of a component."
+            )
+        target[...] = data
 
     def get_errors(self, all_res: Sequence[Any]) -> list[BaseException] | None:
         """Errors among the results that a ``post`` gets; None if there are none.

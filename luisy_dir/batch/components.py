@@ -6,7 +6,7 @@ import keyword
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from luisy_dir.batch.rows import assembled, is_frame, is_series, named
+from luisy_dir.batch.rows import assembled, described, fits, is_frame, is_series, named
 from luisy_dir.errors import BatchError
 
 if TYPE_CHECKING:
@@ -166,6 +166,11 @@ class BatchItem:
         array = getattr(self._components, name)
         if array is None:
             raise BatchError(f"The component {name!r} has no data. Give it some for all items of the batch first.")
+        if not array.dtype.hasobject and not fits(assembled([value]), array.dtype):
+            raise BatchError(
+                f"The component {name!r} has the dtype {array.dtype}, into which {described(value)} does not go. "
+                "Assign another array to the component first."
+            )
         array[self._position] = value
 
     def __iter__(self) -> Iterator[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from luisy_dir.batch.rows import is_frame, named
+from luisy_dir.batch.rows import fits, is_frame, named
 from luisy_dir.errors import BatchError, SettingError, UnknownItemError
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _positions(dst: np.ndarray[Any, Any], name: str, data: Any, ids: np.ndarray[
             f"{named(outside)}. Make it as long as the greatest id says."
         )
     data = np.asarray(data)
-    if data.shape[1:] != dst.shape[1:] or not np.can_cast(data.dtype, dst.dtype, "same_kind"):
+    if data.shape[1:] != dst.shape[1:] or not fits(data, dst.dtype):
         raise BatchError(
             f"The component {name!r} has items of shape {data.shape[1:]} and dtype {data.dtype}, which do not go into "
             f"an array with items of shape {dst.shape[1:]} and dtype {dst.dtype}. Make another one, or change the "
@@ -131,6 +131,7 @@ def _positions(dst: np.ndarray[Any, Any], name: str, data: Any, ids: np.ndarray[
 
 def _column(frame: Any, name: str, data: Any, ids: np.ndarray[Any, Any]) -> Any:
     """The component as a column of the frame."""
+    import numpy as np
     import pandas as pd
 
     missing = [item_id for item_id in ids.tolist() if item_id not in frame.index]
@@ -140,6 +141,12 @@ def _column(frame: Any, name: str, data: Any, ids: np.ndarray[Any, Any]) -> Any:
         raise BatchError(
             f"The component {name!r} has items of shape {data.shape[1:]}, and a column of a frame has one value in a "
             "row. Give an array."
+        )
+    dtype = frame.dtypes.get(name)
+    if isinstance(dtype, np.dtype) and not fits(data, dtype):
+        raise BatchError(
+            f"The component {name!r} has values of dtype {data.dtype} that do not go into the frame's column of dtype "
+            f"{dtype}. Convert the column first."
         )
     return pd.Series(data, index=ids)
 

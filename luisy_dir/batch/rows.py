@@ -184,6 +184,23 @@ def _as_array(result: Any) -> np.ndarray[Any, Any] | None:
     return None
 
 
+def fits(data: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> bool:
+    """Whether an array of that dtype can hold the values: no fraction or text is cut off, and no number runs over.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> fits(np.array([7, 8]), np.dtype("uint8")), fits(np.array([7, 800]), np.dtype("uint8"))
+    (True, False)
+    """
+    import numpy as np
+
+    if data.dtype.kind in "iu" and dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return not data.size or (int(data.min()) >= limits.min and int(data.max()) <= limits.max)
+    return np.can_cast(data.dtype, dtype, "safe" if dtype.kind in "US" else "same_kind")
+
+
 def is_mapping(source: object) -> bool:
     """Whether it is a mapping, of names or of ids."""
     return isinstance(source, Mapping)
