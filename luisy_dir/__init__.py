@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     )
 
     from luisy_dir import checks, images
+    from luisy_dir.batch.actions import apply_parallel
+    from luisy_dir.batch.batch import Batch
     from luisy_dir.dataset.changes import window
     from luisy_dir.dataset.directory import DirectoryDataset, concat, open_dataset
     from luisy_dir.decorators import (
@@ -58,6 +60,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Abort",
+    "Batch",
     "BoolParameter",
     "ConcatenationTask",
     "DatasetWriter",
@@ -80,6 +83,7 @@ __all__ = [
     "Task",
     "TupleParameter",
     "WrapperTask",
+    "apply_parallel",
     "auto_filename",
     "checks",
     "concat",
@@ -127,6 +131,8 @@ _OF_LUIGI = {
 }
 _MODULES = {
     "Abort": "errors",
+    "Batch": "batch.batch",
+    "apply_parallel": "batch.actions",
     "ConcatenationTask": "tasks",
     "DirectoryDataset": "dataset.directory",
     "DatasetWriter": "writing",

@@ -25,6 +25,8 @@
     ├── DatasetError               a dataset cannot be opened, indexed, joined or read in batches as it is asked
     │   └── UnknownKeyError            it has no item of that key
     ├── MemoryShortError           a process needs more memory than there is
+    ├── BatchError                 a batch has no such component, or cannot be changed, loaded or merged as it is asked
+    │   └── UnknownItemError           it has no item of that id
     ├── CollationError             the data of several items does not go into one batch as it is asked
     ├── StateError                 a saved state of batches is not of these data, or of another order of them
     └── RunError                   items or workers failed
@@ -32,6 +34,7 @@
         ├── CheckError                 a check of a task says that the data of an item is not as it should be
         ├── AbortedError               an item has ended the run: by Abort, or by an error that ``catch`` leaves out
         ├── SetupError                 ``setup`` raised in a worker
+        ├── BatchItemsError            an action failed for items of a batch
         └── WorkerDiedError            workers die before they begin, or the engine cannot go on without one
 
     Reject                         raised by a step: this item is not wanted, and why
@@ -143,6 +146,16 @@ class MemoryShortError(LuisyDirError, OSError):
     """A process needs more memory than there is."""
 
 
+class BatchError(LuisyDirError, ValueError):
+    """A batch has no such component, or cannot be changed, loaded, dumped or merged as it is asked."""
+
+
+class UnknownItemError(BatchError, KeyError):
+    """A batch has no item of that id, or several of them."""
+
+    __str__ = LuisyDirError.__str__  # a KeyError would say its message in quotes
+
+
 class CollationError(LuisyDirError, ValueError):
     """The data of several items does not go into one batch as it is asked."""
 
@@ -174,6 +187,16 @@ class AbortedError(RunError):
 
 class SetupError(RunError):
     """``setup`` raised in a worker, so that no item could be processed there."""
+
+
+class BatchItemsError(RunError, RuntimeError):
+    """An action failed for items of a batch; nothing was put into it.
+
+    ``ids`` are those of the items, and ``errors`` what was raised for each; the first of them is the cause.
+    """
+
+    ids: tuple[object, ...] = ()
+    errors: tuple[BaseException, ...] = ()
 
 
 class WorkerDiedError(RunError):

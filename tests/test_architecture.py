@@ -68,6 +68,7 @@ FLOORS = {
     "staleness": 4,
     "dataset": 5,
     "dataset.directory": 9,
+    "batch": 6,
     "lineage": 5,
     "recheck": 5,
     "rechecking": 6,

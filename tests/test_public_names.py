@@ -11,6 +11,7 @@ import luisy_dir
 
 NAMES = [
     "Abort",
+    "Batch",
     "BoolParameter",
     "ConcatenationTask",
     "DatasetWriter",
@@ -33,6 +34,7 @@ NAMES = [
     "Task",
     "TupleParameter",
     "WrapperTask",
+    "apply_parallel",
     "auto_filename",
     "checks",
     "concat",

@@ -1,0 +1,1 @@
+"""Batches with named components: several items together, and what is done with them."""

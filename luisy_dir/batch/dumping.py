@@ -1,0 +1,158 @@
+"""Dumping: components of a batch into an array, a mapping or a frame, by the ids of the items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from luisy_dir.batch.rows import fits, is_frame, named
+from luisy_dir.errors import BatchError, SettingError, UnknownItemError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FORMATS: tuple[str, ...] = ()
+
+
+def dumped(components: Mapping[str, Any], ids: np.ndarray[Any, Any], dst: Any, fmt: str | None, **options: Any) -> None:
+    """Put components into a destination, by the ids of the items.
+
+    Parameters
+    ----------
+    components
+        Arrays whose first axis counts the items.
+    ids
+        Of the items, one dimension.
+    dst
+        - an array: one component; the id of an item is its position;
+        - a tuple of such: as many components as it has parts;
+        - a mapping of such arrays by the names of components, where it has each of these names; else one component,
+          whose values become those of the ids;
+        - a DataFrame: columns by the names of components, rows by the ids; a column that is not there is added.
+    fmt
+        None for what is in memory.
+    options
+        Of the format.
+
+    Raises
+    ------
+    BatchError
+        The destination takes another number of components, or other shapes or dtypes.
+    UnknownItemError
+        An array has no place for an item.
+    SettingError
+        There is no such format.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> everything = np.zeros(4, dtype=int)
+    >>> dumped({"features": np.array([2, 6])}, np.array([1, 3]), everything, None)
+    >>> everything
+    array([0, 2, 0, 6])
+    """
+    if fmt is not None:
+        raise SettingError(
+            f"fmt is {fmt!r}, but has to be one of {', '.join(map(repr, FORMATS)) or 'none'}, or None for what is in "
+            "memory."
+        )
+    if options:
+        raise SettingError(
+            f"{named(sorted(options))}: what is in memory is dumped into without such options. Say with fmt which "
+            "format they are for."
+        )
+    for name, data in components.items():
+        if data is None:
+            raise BatchError(f"The component {name!r} has no data to dump.")
+    for put in [_putter(part, name, data, ids) for part, name, data in _pairs(components, dst)]:
+        put()  # only when all of them can be put
+
+
+def _pairs(components: Mapping[str, Any], dst: Any) -> list[tuple[Any, str, Any]]:
+    """Each component with its destination."""
+    if isinstance(dst, tuple):
+        if len(dst) != len(components):
+            raise BatchError(
+                f"{len(components)} components are to be dumped into a tuple of {len(dst)} parts. Name with "
+                "components which ones."
+            )
+        return [(part, name, data) for part, (name, data) in zip(dst, components.items(), strict=True)]
+    if isinstance(dst, Mapping) and components and all(name in dst for name in components):
+        return [(dst[name], name, data) for name, data in components.items()]
+    if len(components) != 1 and not is_frame(dst):
+        raise BatchError(
+            f"{len(components)} components are to be dumped into one {type(dst).__name__}. Name one with components, "
+            "or give a tuple."
+        )
+    return [(dst, name, data) for name, data in components.items()]
+
+
+def _putter(dst: Any, name: str, data: Any, ids: np.ndarray[Any, Any]) -> Any:
+    """What puts one component into its destination, found fit for it."""
+    import numpy as np
+
+    if isinstance(dst, np.ndarray):
+        positions = _positions(dst, name, data, ids)
+        return lambda: dst.__setitem__(positions, data)
+    if is_frame(dst):
+        column = _column(dst, name, np.asarray(data), ids)
+        return lambda: _put_column(dst, name, column)
+    if isinstance(dst, MutableMapping):
+        return lambda: dst.update(zip(ids.tolist(), data, strict=True))
+    raise BatchError(
+        f"The component {name!r} cannot be dumped into a {type(dst).__name__}. Give an array, a dict or a frame, or "
+        "the name of a file and its fmt."
+    )
+
+
+def _positions(dst: np.ndarray[Any, Any], name: str, data: Any, ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    if ids.dtype.kind not in "iu":
+        raise BatchError(
+            f"The component {name!r} cannot be dumped into an array, because the ids of the items are no positions. "
+            "Give a dict or a frame."
+        )
+    outside = ids[(ids < 0) | (ids >= len(dst))].tolist() if dst.ndim else ids.tolist()
+    if outside:
+        raise UnknownItemError(
+            f"The component {name!r} is to be dumped into an array of shape {dst.shape}, which has no positions "
+            f"{named(outside)}. Make it as long as the greatest id says."
+        )
+    data = np.asarray(data)
+    if data.shape[1:] != dst.shape[1:] or not fits(data, dst.dtype):
+        raise BatchError(
+            f"The component {name!r} has items of shape {data.shape[1:]} and dtype {data.dtype}, which do not go into "
+            f"an array with items of shape {dst.shape[1:]} and dtype {dst.dtype}. Make another one, or change the "
+            "component first."
+        )
+    return ids
+
+
+def _column(frame: Any, name: str, data: Any, ids: np.ndarray[Any, Any]) -> Any:
+    """The component as a column of the frame."""
+    import numpy as np
+    import pandas as pd
+
+    missing = [item_id for item_id in ids.tolist() if item_id not in frame.index]
+    if missing:
+        raise UnknownItemError(f"The frame has no rows {named(missing)} for the component {name!r}. Add them first.")
+    if data.ndim != 1:
+        raise BatchError(
+            f"The component {name!r} has items of shape {data.shape[1:]}, and a column of a frame has one value in a "
+            "row. Give an array."
+        )
+    dtype = frame.dtypes.get(name)
+    if isinstance(dtype, np.dtype) and not fits(data, dtype):
+        raise BatchError(
+            f"The component {name!r} has values of dtype {data.dtype} that do not go into the frame's column of dtype "
+            f"{dtype}. Convert the column first."
+        )
+    return pd.Series(data, index=ids)
+
+
+def _put_column(frame: Any, name: str, column: Any) -> None:
+    if name in frame.columns:
+        frame.loc[column.index, name] = column
+    else:
+        frame[name] = column

@@ -1,0 +1,94 @@
+"""Ids: how the items of a batch are called, and where they stand in it."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from luisy_dir.batch.rows import named
+from luisy_dir.errors import BatchError, UnknownItemError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def ids_of(index: Any) -> np.ndarray[Any, Any]:
+    """Ids out of an array or a list of them, a number of items, or whatever has ``indices``.
+
+    Raises
+    ------
+    BatchError
+        They do not have one dimension.
+
+    Examples
+    --------
+    >>> ids_of(3)
+    array([0, 1, 2])
+    >>> ids_of(["b", "a"]).tolist()
+    ['b', 'a']
+    """
+    import numpy as np
+
+    index = getattr(index, "indices", index)
+    if isinstance(index, (int, np.integer)) and not isinstance(index, bool):
+        return np.arange(index)
+    if isinstance(index, (str, bytes)) or not hasattr(index, "__len__"):
+        raise BatchError(f"The index of a batch is {index!r}. Give the ids of its items as an array or a list.")
+    ids = np.asarray(index) if isinstance(index, np.ndarray) else _array_of(list(index))
+    if ids.ndim != 1:
+        raise BatchError(f"The index of a batch has the shape {ids.shape}. Give the ids of its items in one dimension.")
+    return ids
+
+
+def _array_of(ids: list[Any]) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    if not ids:
+        return np.arange(0)
+    if len({isinstance(item_id, str) for item_id in ids}) > 1 or any(isinstance(item_id, tuple) for item_id in ids):
+        objects = np.empty(len(ids), dtype=object)  # an array would turn 7 into '7'
+        objects[:] = ids
+        return objects
+    return np.asarray(ids)
+
+
+class Positions:
+    """Where the items of a batch stand in it, by id.
+
+    Parameters
+    ----------
+    ids
+        One dimension. If some are equal, a warning says so.
+    """
+
+    def __init__(self, ids: np.ndarray[Any, Any]) -> None:
+        all_ids = ids.tolist()
+        self._positions = {item_id: position for position, item_id in enumerate(all_ids)}
+        self._twice: frozenset[Any] = frozenset()
+        if len(self._positions) < len(all_ids):
+            self._twice = frozenset(item_id for item_id, count in Counter(all_ids).items() if count > 1)
+            warnings.warn(
+                f"Several items of a batch have the same id: {named(list(self._twice))}. They draw the same random "
+                "numbers, and cannot be asked for by their id.",
+                stacklevel=3,
+            )
+
+    def of(self, item_id: Any) -> int:
+        """Position of an item.
+
+        Raises
+        ------
+        UnknownItemError
+            No item has this id, or several do.
+        """
+        try:
+            position = self._positions[item_id]
+        except (KeyError, TypeError):
+            raise UnknownItemError(
+                f"The batch has no item {item_id!r}; it has {named(list(self._positions)) or 'none'}. A slice or a "
+                "mask selects by position."
+            ) from None
+        if item_id in self._twice:
+            raise UnknownItemError(f"The batch has several items {item_id!r}. Select them by position, with a slice.")
+        return position

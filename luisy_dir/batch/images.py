@@ -1,0 +1,50 @@
+"""One image of a batch as an array with an axis of channels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from luisy_dir.errors import SettingError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_PLANE = 2  # axes of an image without channels
+
+
+def with_channels(image: Any, dtype: Any, channels: str | None) -> np.ndarray[Any, Any]:
+    """An item as an array, with its channels where they are wanted.
+
+    An image of two axes gets a third one. One that has more is taken to have its channels last. With less than two
+    axes, nothing is changed but the dtype.
+
+    Parameters
+    ----------
+    image
+        Of any shape.
+    dtype
+        Of the result; None keeps that of the item.
+    channels
+        ``first``, ``last``, or None, which changes no axis.
+
+    Raises
+    ------
+    SettingError
+        ``channels`` is something else.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> with_channels(np.zeros((4, 5, 3), np.uint8), None, "first").shape
+    (3, 4, 5)
+    """
+    import numpy as np
+
+    if channels not in {"first", "last", None}:
+        raise SettingError(f"channels is {channels!r}, but has to be 'first', 'last' or None.")
+    array = np.asarray(image) if dtype is None else np.asarray(image).astype(dtype)
+    if channels is None or array.ndim < _PLANE:
+        return array
+    if array.ndim == _PLANE:
+        return array[None] if channels == "first" else array[..., None]
+    return np.moveaxis(array, -1, 0) if channels == "first" else array

@@ -1,0 +1,155 @@
+"""Targets: where the calls of an action are made."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor
+from contextlib import closing
+from typing import Any
+
+from luisy_dir.batch import pools
+from luisy_dir.batch.calling import Call, Failed, Member, RemoteCall, no_event_loop, received, sent
+from luisy_dir.engines.loss import Loss
+from luisy_dir.engines.mapping import map_unordered
+from luisy_dir.errors import SettingError, WorkerDiedError
+
+TARGETS = {
+    "for": "for", "f": "for", "serial": "for",
+    "threads": "threads", "t": "threads",
+    "mpc": "processes", "m": "processes", "processes": "processes",
+    "async": "async", "a": "async",
+    "dask": "dask", "d": "dask",
+}  # fmt: skip
+
+
+def engine_of(target: Any) -> str:
+    """The engine that a word for a target stands for.
+
+    Raises
+    ------
+    SettingError
+        It stands for none.
+
+    Examples
+    --------
+    >>> engine_of("mpc")
+    'processes'
+    """
+    engine = TARGETS.get(target) if isinstance(target, str) else None
+    if engine is None and not (isinstance(target, str) and ":" in target):
+        raise SettingError(
+            f"There is no target {target!r}. Choose for, threads, mpc, async or dask, or name a function that returns "
+            "an Executor as 'module:function'."
+        )
+    return engine or target
+
+
+def results_of(call: Call, members: Sequence[Member], target: str, workers: int | None) -> list[Any]:
+    """What comes of each member, in their order; an error stands as :class:`~luisy_dir.batch.calling.Failed`.
+
+    Parameters
+    ----------
+    call
+        What is done with each.
+    members
+        Items of a batch.
+    target
+        A word.
+    workers
+        How many items at the same time; None for as many as there are CPUs, and for coroutines all of them.
+    """
+    engine = engine_of(target)
+    if workers is not None and (not isinstance(workers, int) or workers < 1):
+        raise SettingError(f"n_workers is {workers!r}, but has to be a whole number from 1.")
+    if engine == "for":
+        return [_plain(call, member) for member in members]
+    if engine == "threads":
+        return _in_threads(call, members, workers, _plain)
+    if engine == "async":
+        return _on_loop(call, members, workers)
+    return _in_processes(call, members, engine, workers or pools.default_workers())
+
+
+def _plain(call: Call, member: Member) -> Any:
+    """A result that nobody has to await."""
+    result = call.result(member)
+    if not hasattr(type(result), "__await__"):
+        return result
+    if inspect.iscoroutine(result):
+        result.close()
+    return Failed(no_event_loop(call.function))
+
+
+def _in_threads(
+    call: Call, members: Sequence[Member], workers: int | None, get: Callable[[Call, Member], Any]
+) -> list[Any]:
+    results: list[Any] = [None] * len(members)
+
+    def do(number: int) -> None:
+        results[number] = get(call, members[number])
+
+    pools.do_in_threads(do, len(members), workers or pools.default_workers())
+    return results
+
+
+def _on_loop(call: Call, members: Sequence[Member], workers: int | None) -> list[Any]:
+    """Coroutine functions are called on the event loop; of others, what they return is awaited there."""
+    if inspect.iscoroutinefunction(call.function):
+        results: list[Any] = [call] * len(members)
+    else:
+        results = _in_threads(call, members, workers, Call.result)
+    waiting = [number for number, result in enumerate(results) if result is call or hasattr(type(result), "__await__")]
+
+    async def awaited() -> list[Any]:
+        room = asyncio.Semaphore(workers or max(len(waiting), 1))
+
+        async def one(number: int) -> Any:
+            async with room:
+                try:
+                    return await (call(members[number]) if results[number] is call else results[number])
+                except Exception as error:  # noqa: BLE001 - whatever a user's function raises
+                    return Failed(error)
+
+        return await asyncio.gather(*map(one, waiting))
+
+    if waiting:
+        for number, result in zip(waiting, pools.await_here(awaited()), strict=True):
+            results[number] = result
+    return results
+
+
+def _in_processes(call: Call, members: Sequence[Member], engine: str, workers: int) -> list[Any]:
+    executor = pools.pool_of(engine, workers)
+    place = {member.position: number for number, member in enumerate(members)}
+    results: list[Any] = [None] * len(members)
+
+    def on_loss(things: list[Any], loss: Loss) -> tuple[list[Any], list[Any]]:
+        if loss.in_hand is None or loss.is_innocent:
+            return [], things
+        died = things[loss.in_hand]
+        results[place[died[0]]] = Failed(
+            WorkerDiedError(
+                f"The worker process {loss.pid} {loss.how}, with this item in hand. Look what the function does with "
+                "it; target='for' calls it in this process."
+            )
+        )
+        return [], [thing for thing in things if thing is not died]
+
+    try:
+        calls = map_unordered(executor, RemoteCall(call), map(sent, members), workers=workers, on_loss=on_loss)
+        with closing(calls):
+            for answer in calls:
+                position, result = received(answer)
+                results[place[position]] = result
+    except BrokenExecutor as error:
+        pools.discard_pool(executor)
+        raise WorkerDiedError(
+            f"The workers of {engine!r} cannot go on: {error} Look what ends a process there; target='for' needs none. "
+            "On dask, a script has to do its work under `if __name__ == '__main__':`."
+        ) from error
+    except KeyboardInterrupt:
+        pools.discard_pool(executor)
+        raise
+    return results
