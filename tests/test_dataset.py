@@ -9,6 +9,7 @@ import threading
 import numpy as np
 import pandas as pd
 import pytest
+import xxhash
 from conftest import files_below
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +18,15 @@ from published import PublishedImages, PublishedTexts, publish
 
 import luisy_dir as luisy
 from luisy_dir import settings
-from luisy_dir.errors import DatasetError, InputChangedError, MissingInputError, UnknownKeyError
+from luisy_dir.dataset.maps import Maps
+from luisy_dir.entry import OutputFile, Pack
+from luisy_dir.errors import (
+    DamagedManifestError,
+    DatasetError,
+    InputChangedError,
+    MissingInputError,
+    UnknownKeyError,
+)
 
 ARRAYS = {f"img_{number}": np.arange(60).reshape(3, 4, 5) + 100 * number for number in range(6)}
 RAGGED = {"a": np.ones((2, 3)), "b": np.zeros((4, 3)), "c": np.full((3, 3), 7.0)}
@@ -588,6 +597,84 @@ class TestFiles:
         assert dataset["n"].shape == ()
         assert dataset["n"] == 7
         assert np.array_equal(dataset["f"], [[0, 1, 2], [3, 4, 5]])
+
+
+class TestForgedManifests:
+    """An entry may say whatever somebody has written into it: nothing outside of the output's bytes is looked at."""
+
+    @pytest.fixture
+    def view(self, tmp_path):
+        path = tmp_path / "x.npy"
+        np.save(path, np.arange(10.0))
+        state = path.stat()
+
+        def view(*, mtime_ns=state.st_mtime_ns, size=state.st_size, shape=(10,), dtype="<f8", offset=128, pack=None):
+            digest = xxhash.xxh3_128_hexdigest(path.read_bytes())
+            output = OutputFile("x.npy", size, mtime_ns, digest, shape, dtype, offset, pack)
+            return Maps(str(tmp_path)).view(0, output)
+
+        return view
+
+    @pytest.mark.parametrize("mtime_ns", [None, 1], ids=["mapped", "read"])
+    @pytest.mark.parametrize(
+        "facts",
+        [
+            {"shape": (11,)},
+            {"shape": (2**40, 2**40)},
+            {"shape": (-1,)},
+            {"shape": (-2, -5)},
+            {"offset": -8},
+            {"offset": 10**9},
+            {"dtype": "O"},
+            {"dtype": '[["x", "|O"]]'},
+            {"dtype": "nonsense"},
+            {"dtype": "["},
+            {"dtype": None},
+        ],
+        ids=str,
+    )
+    def test_an_array_that_does_not_lie_in_the_file_is_an_error(self, view, facts, mtime_ns):
+        with pytest.raises(DamagedManifestError, match=r"'x.npy' is an array of .* hold no such array"):
+            view(**facts, **({} if mtime_ns is None else {"mtime_ns": mtime_ns}))
+
+    @pytest.mark.parametrize("facts", [{"start": 0, "offset": 128}, {"start": 150, "offset": 144}], ids=str)
+    def test_nor_are_the_bytes_of_another_output_of_its_pack_data(self, view, facts):
+        pack = Pack("x.npy", 208, facts["start"])
+
+        with pytest.raises(DamagedManifestError, match="hold no such array"):
+            view(size=130, shape=(1,), offset=facts["offset"], pack=pack)
+
+
+def test_a_child_of_a_fork_reads_though_another_thread_was_at_it(tmp_path):
+    """The loader of PyTorch forks, maybe while threads of ours open files."""
+    with luisy.write_dataset(tmp_path / "a") as writer:
+        writer.add("a", np.arange(3))
+    code = f"""
+import os, threading, time
+import luisy_dir as luisy
+from luisy_dir.storage import system
+dataset, real = luisy.open_dataset({str(tmp_path / "a")!r}), system.map_descriptor
+is_in, has_forked = threading.Event(), []
+def slow(*args):
+    if not has_forked:
+        is_in.set()
+        time.sleep(0.5)
+    return real(*args)
+system.map_descriptor = slow
+thread = threading.Thread(target=dataset.__getitem__, args=(0,))
+thread.start()
+is_in.wait()
+if not (child := os.fork()):
+    has_forked.append(True)
+    os._exit(int(dataset[0].sum()))
+thread.join()
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False, timeout=30
+    )
+
+    assert done.stdout == "3\n", done.stderr
 
 
 def _two_kinds():

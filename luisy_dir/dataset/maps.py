@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import mmap
 import os
 import resource
@@ -15,7 +16,7 @@ import xxhash
 
 from luisy_dir.dtypes import dtype_of_text
 from luisy_dir.entry import OutputFile
-from luisy_dir.errors import InputChangedError
+from luisy_dir.errors import DamagedManifestError, InputChangedError
 from luisy_dir.storage import system
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ _SHARE = 4  # of all descriptors, the part that is taken by maps that are kept
 _ADVICE = "Open the dataset anew; 'luisy-dir verify --deep' says whether its task must run again."
 
 _live: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
-_live_lock = threading.Lock()
+# Of all maps in the process. A fork waits for it: a child in which another thread held it would wait for ever.
+_lock = threading.RLock()
+os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def most_kept() -> int:
@@ -54,7 +57,6 @@ class Maps:
         self._most = most_kept()
         self._files: OrderedDict[str, _Kept] = OrderedDict()
         self._views: dict[int, tuple[npt.NDArray[Any], str]] = {}
-        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._files)
@@ -68,6 +70,8 @@ class Maps:
         ------
         InputChangedError
             The file is gone, or no longer equals its entry.
+        DamagedManifestError
+            The entry speaks of bytes that are not the output's.
         OSError
             It cannot be opened.
         """
@@ -86,12 +90,12 @@ class Maps:
                 return _array(content, output, 0 if output.pack is None else output.pack.start)
             kept = _Kept(content, [])
         view = _array(kept.map, output, 0)
-        with self._lock:
+        with _lock:
             self._keep(position, view, output.file, kept)
         return view
 
     def _keep(self, position: int, view: npt.NDArray[Any], file: str, kept: _Kept) -> None:
-        self._files[file] = kept
+        kept = self._files.setdefault(file, kept)  # another thread may have been faster
         self._files.move_to_end(file)
         if len(self._files) > self._most:
             _, oldest = self._files.popitem(last=False)
@@ -117,7 +121,7 @@ def _content(path: str, output: OutputFile) -> mmap.mmap | bytes:
     _, size, mtime_ns = output.state
     try:
         descriptor = system.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise _changed(path, "is no longer there") from error
     try:
         state = system.fstat(descriptor)
@@ -140,17 +144,31 @@ def _changed(path: str, what: str) -> InputChangedError:
 
 
 def _array(buffer: mmap.mmap | bytes, output: OutputFile, start: int) -> npt.NDArray[Any]:
-    """The array in a buffer that begins at some position of the file."""
+    """The array in a buffer that begins at some position of the file.
+
+    NumPy takes an offset before the buffer, and a look at such an array ends the process.
+    """
     import numpy as np
 
-    dtype, offset = dtype_of_text(output.dtype or ""), (output.offset or 0) - start
-    array: npt.NDArray[Any] = np.ndarray(output.shape or (), dtype, buffer=buffer, offset=offset)
+    shape, offset, begin = output.shape or (), output.offset or 0, 0 if output.pack is None else output.pack.start
+    try:
+        dtype = dtype_of_text(output.dtype or "")
+        is_inside = begin <= offset and offset + math.prod(shape) * dtype.itemsize <= begin + output.size
+    except (TypeError, ValueError):
+        is_inside = False
+    if not is_inside or dtype.hasobject or min(shape, default=0) < 0:
+        raise DamagedManifestError(
+            f"The manifest says that {output.path!r} is an array of shape {output.shape} and dtype {output.dtype!r} at "
+            f"byte {output.offset}, and its {output.size} bytes hold no such array. It was not made by luisy_dir; "
+            "do not trust it."
+        )
+    array: npt.NDArray[Any] = np.ndarray(shape, dtype, buffer=buffer, offset=offset - start)
     return array
 
 
 def _mapped(descriptor: int, size_bytes: int) -> mmap.mmap | None:
     """The file in memory that is read as it is looked at; None where too many are alive."""
-    with _live_lock:
+    with _lock:
         if len(_live) >= 2 * most_kept():
             return None
         try:
