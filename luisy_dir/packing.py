@@ -59,32 +59,59 @@ def pack_dataset(
     InputChangedError
         A file is not as its manifest says, or the directory was brought up to date meanwhile.
     """
-    source, target = absolute_path(path), absolute_path(target_path)
-    if source == target:
-        raise DefinitionError(f"{source!r} cannot be packed into itself. Name another directory.")
+    source = absolute_path(path)
     manifest = read_manifest(source)
     if manifest is None:
         raise MissingInputError(f"Nothing was published as {source!r}. 'luisy-dir ls' shows what was.")
+    return pack_generation(manifest, target_path, keys=keys, packs=packs, keep=keep, durability=durability)
+
+
+def pack_generation(
+    manifest: Manifest,
+    target_path: str | os.PathLike[str],
+    *,
+    keys: Iterable[str] | None = None,
+    suffix: str = "",
+    packs: int | None = None,
+    keep: int = DEFAULT_KEEP,
+    durability: str = "commit",
+) -> Record:
+    """Write the arrays of one generation of a directory, be it published or not, as a dataset of few files.
+
+    Parameters
+    ----------
+    manifest
+        Of the generation. A file that has been replaced since is an InputChangedError, and nothing is published.
+    target_path, keys, packs, keep, durability
+        As for :func:`pack_dataset`, which says what it returns and raises too.
+    suffix
+        Takes only files with that suffix.
+    """
+    source, target = manifest.directory, absolute_path(target_path)
+    if source == target:
+        raise DefinitionError(f"{source!r} cannot be packed into itself. Name another directory.")
     root = os.path.basename(source)
     inputs = {root: InputState("directory", manifest.record.outputs_digest)}
     options = DatasetOptions(
         format_for(_SUFFIX), source, "pack", packs, keep=keep, durability=durability, inputs=inputs
     )
     with DatasetWriter(target, options) as writer:
-        for entry, output in _chosen(manifest, root, None if keys is None else set(keys)):
+        for entry, output in _chosen(manifest, root, suffix, None if keys is None else set(keys)):
             start = 0 if output.pack is None else output.pack.start
             writer.take(entry, os.path.join(source, output.file), start)
     assert writer.record is not None  # noqa: S101 - the block has ended well
     return writer.record
 
 
-def _chosen(manifest: Manifest, root: str, keys: Collection[str] | None) -> Iterator[tuple[Entry, OutputFile]]:
+def _chosen(
+    manifest: Manifest, root: str, suffix: str, keys: Collection[str] | None
+) -> Iterator[tuple[Entry, OutputFile]]:
     """Entries of the items that are packed, and where their bytes lie."""
     missing = set(keys or ())
     for entry in manifest.entries():
         for output in entry.outputs:
             key = key_of_output(output.path, _SUFFIX)
-            if keys is None or key in keys:
+            if output.path.endswith(suffix) and (keys is None or key in keys):
                 missing.discard(key)
                 yield _entry_of(entry, output, key, root), output
     if missing:

@@ -522,6 +522,24 @@ class TestFiles:
         with pytest.raises(InputChangedError, match="other content than its entry"):
             list(luisy.open_dataset(working_dir / "packs"))
 
+    def test_packs_are_of_the_generation_that_is_open(self, working_dir):
+        dataset = publish({"a": np.zeros(2), "b": np.ones(2)}).dataset()
+        publish({"a": np.zeros(2), "b": np.full(2, 7.0)})
+
+        with pytest.raises(InputChangedError, match=r"b\.npy"):
+            dataset.pack(working_dir / "packs")
+        dataset[["a"]].pack(working_dir / "one")
+
+        assert not (working_dir / "packs").exists()
+        assert list(luisy.open_dataset(working_dir / "one").keys) == ["a"]
+
+    def test_files_of_another_suffix_than_was_asked_for_are_not_packed(self, working_dir):
+        path = publish({"a": np.zeros(3)}, task=_two_kinds()).output().path
+
+        luisy.open_dataset(path, suffix=".npy").pack(working_dir / "packs")
+
+        assert list(luisy.open_dataset(working_dir / "packs").keys) == ["a"]
+
     def test_what_was_never_published_is_an_error(self, working_dir):
         with pytest.raises(MissingInputError, match="Run its task first"):
             luisy.open_dataset(working_dir)
@@ -546,6 +564,17 @@ class TestFiles:
         assert [int(array[0]) for array in pickle.loads(pickle.dumps(added))] == [200, 1000, 100]
         with pytest.raises(DatasetError, match="Choose one of 'key', 'added'"):
             luisy.open_dataset(working_dir / "set", order="size")
+
+    def test_items_that_were_added_in_another_order_have_another_digest(self, working_dir):
+        """Else a state of batches would be taken for one of these, and items be left out or seen twice."""
+        digests = set()
+        for keys in ("abc", "cba"):
+            with luisy.write_dataset(working_dir / "set") as writer:
+                for key in keys:
+                    writer.add(key, np.full(3, ord(key)))
+            digests.add(luisy.open_dataset(working_dir / "set", order="added").digest)
+
+        assert len(digests) == 2
 
     def test_a_task_adds_items_in_no_order(self):
         path = publish(RAGGED).output().path

@@ -15,7 +15,7 @@ from luisy_dir.dataset.positions import position_in, selected
 from luisy_dir.dataset.published import PublishedItems
 from luisy_dir.errors import DatasetError, UnknownKeyError
 from luisy_dir.manifest import Manifest
-from luisy_dir.packing import pack_dataset
+from luisy_dir.packing import pack_generation
 from luisy_dir.pinning import settled_manifest
 from luisy_dir.record import Record, read_record
 from luisy_dir.streams import wants_item
@@ -285,6 +285,8 @@ class DirectoryDataset(Sequence[Any]):
         ------
         DatasetError
             These are not the published items as they are, but what was made of them.
+        InputChangedError
+            A file has been replaced since the dataset was opened.
         LuisyDirError
             See :func:`luisy_dir.pack_dataset`.
         """
@@ -294,7 +296,13 @@ class DirectoryDataset(Sequence[Any]):
                 "Only items as they were published can be packed, and these were changed or put together since. Write "
                 "what was made of them with write_dataset(path, layout='pack')."
             )
-        return pack_dataset(items.directory, path, keys=None if items is self._items else self.keys, packs=packs)
+        return pack_generation(
+            Manifest(items.directory, items.record),
+            path,
+            keys=None if items is self._items else self.keys,
+            suffix=items.suffix or "",
+            packs=packs,
+        )
 
     def batches(  # noqa: PLR0913 - all but one are keyword-only
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import xxhash
@@ -59,6 +60,7 @@ class PublishedItems:
     ) -> None:
         self.directory = os.path.abspath(manifest.directory)
         self.record = manifest.record
+        self.suffix = suffix
         self._opened_with = suffix, order, read_file, own_suffix
         self._read_file = read_file or _read_file
         entries = [
@@ -81,11 +83,12 @@ class PublishedItems:
     def __reduce__(self) -> tuple[Any, ...]:
         return reopened, (self.directory, self.record.generation, self.record.checksum, *self._opened_with)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """See :class:`Items`."""
-        suffix, order, *_ = self._opened_with
-        return xxhash.xxh3_128_hexdigest(f"{self.record.outputs_digest}\n{suffix or ''}\n{order}".encode())
+        _, order, *_ = self._opened_with
+        keys = "\n".join(self.keys) if order == "added" else ""  # what is published does not say the order
+        return xxhash.xxh3_128_hexdigest(f"{self.record.outputs_digest}\n{self.suffix or ''}\n{order}\n{keys}".encode())
 
     def read(self, position: int, epoch: int) -> Any:  # noqa: ARG002 - nothing is random here
         """See :class:`Items`.
