@@ -25,6 +25,7 @@ from luisy_dir.errors import (
     DatasetError,
     InputChangedError,
     MissingInputError,
+    SettingError,
     UnknownKeyError,
 )
 
@@ -75,7 +76,10 @@ class TestLookingIn:
         assert list(dataset[np.array([True, False] * 3)].keys) == ["img_0", "img_2", "img_4"]
 
     def test_an_item_may_be_taken_twice(self, dataset):
-        assert list(dataset[[1, 1, 0]].keys) == ["img_1", "img_1", "img_0"]
+        twice = dataset[[1, 1, 0]]
+
+        assert list(twice.keys) == ["img_1", "img_1", "img_0"]
+        assert (twice.index("img_1"), twice.index("img_1", 1), twice.count("img_1")) == (0, 1, 2)
 
     @pytest.mark.parametrize(
         "index", [6, -7, [0, 6], [-7], True, None, 1.5, [1.5], np.ones(3, bool), [[1, 2]], {1, 2}, b"img_1"], ids=repr
@@ -416,7 +420,7 @@ class TestWindows:
         assert raised.value.__notes__ == ["This was the item 'img_0'."]
         with pytest.raises(IndexError, match="which has none"):
             dataset[0, :, :, :, luisy.window(1)]
-        with pytest.raises(DatasetError, match="at least 1"):
+        with pytest.raises(SettingError, match="from 1"):
             luisy.window(0)
         with pytest.raises(IndexError, match="The first index selects items"):
             dataset[luisy.window(2)]
@@ -585,7 +589,11 @@ class TestFiles:
     def test_it_can_be_pickled_and_is_small(self, dataset):
         copy = pickle.loads(pickle.dumps(dataset[2:, 0].window(2).at_epoch(5)))
 
-        assert len(pickle.dumps(dataset)) < 2000
+        layers = [dataset[::-1], dataset.unbind(0).unbind(0), luisy.concat([dataset, dataset], names=["a", "b"])]
+        known = [layer.keys[0] for layer in layers]
+
+        assert all(len(pickle.dumps(made)) < 1000 for made in [dataset, *layers])
+        assert [pickle.loads(pickle.dumps(layer)).keys[0] for layer in layers] == known
         assert np.array_equal(copy[0], dataset[2:, 0].window(2).at_epoch(5)[0])
         assert copy.digest == dataset[2:].digest
 
@@ -626,6 +634,111 @@ class TestFiles:
         assert dataset["n"].shape == ()
         assert dataset["n"] == 7
         assert np.array_equal(dataset["f"], [[0, 1, 2], [3, 4, 5]])
+
+
+class TestMasksOfFrames:
+    """A column of a frame knows its rows: one that was sorted would select other items by their places."""
+
+    @pytest.mark.parametrize(
+        "condition",
+        [
+            lambda meta: meta.sort_values("mean", ascending=False)["mean"] > 200,
+            lambda meta: (meta[::-1]["mean"] > 200).astype("boolean"),
+            lambda meta: meta.reset_index().sort_values("mean", ascending=False)["mean"] > 200,
+        ],
+        ids=["sorted", "nullable", "numbered"],
+    )
+    def test_a_column_with_rows_in_another_order_is_refused(self, dataset, condition):
+        with pytest.raises(DatasetError, match="or in another order"):
+            dataset.where(condition)
+        with pytest.raises(DatasetError, match="or in another order"):
+            dataset[condition(dataset.meta)]
+
+    def test_a_column_with_the_rows_of_the_dataset_selects(self, dataset):
+        expected = ["img_2", "img_3", "img_4", "img_5"]
+        column = dataset.meta["mean"] > 200
+
+        assert list(dataset.where(column).keys) == list(dataset[column].keys) == expected
+        assert list(dataset.where(column.reset_index(drop=True)).keys) == expected
+        assert list(dataset.where(column[::-1].to_numpy()[::-1]).keys) == expected
+
+    def test_an_expression_knows_the_variables_of_whoever_asks(self, dataset):
+        limit = 400  # noqa: F841 - the expression names it
+
+        assert list(dataset.where("mean > @limit").keys) == ["img_4", "img_5"]
+
+    def test_an_expression_that_gives_a_frame_is_an_error(self, dataset):
+        with pytest.raises(DatasetError, match="has to give a bool"):
+            dataset.where("other = mean")
+
+
+class TestWhatIsHandedOut:
+    """What a caller does with it has no influence on the dataset."""
+
+    def test_a_frame_that_is_sorted_or_changed(self, dataset):
+        frame = dataset.meta
+        frame["mean"] = -frame["mean"]
+
+        assert list(dataset.where("mean > 200").keys) == ["img_2", "img_3", "img_4", "img_5"]
+
+    @pytest.mark.parametrize(
+        "change",
+        [lambda dataset: dataset, lambda dataset: dataset[::-1], lambda dataset: dataset.unbind(0),
+         lambda dataset: luisy.concat([dataset, dataset], names=["a", "b"])],
+        ids=["published", "taken", "unbound", "joined"],
+    )  # fmt: skip
+    def test_keys_cannot_be_written_to(self, dataset, change):
+        assert isinstance(change(dataset).keys, tuple)
+
+    def test_the_facts_of_an_item(self, dataset):
+        def note(array, item):
+            item.meta["seen"] = True
+
+        with pytest.raises(TypeError, match="item assignment"):
+            dataset.map(note)[0]
+        assert "seen" not in dataset.meta
+
+
+class TestWrongArguments:
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda dataset: dataset.window(2.5),
+            lambda dataset: dataset.window(0),
+            lambda dataset: dataset.window(2, start="a"),
+            lambda dataset: dataset.window(2, axis=None),
+            lambda dataset: dataset.window(2, seed="a"),
+            lambda dataset: dataset.at_epoch(-1),
+            lambda dataset: dataset.at_epoch(1.5),
+            lambda dataset: dataset.map(3),
+            lambda dataset: dataset.map(abs, seed=1.5),
+            lambda dataset: dataset.unbind("x"),
+            lambda dataset: luisy.window("2"),
+        ],
+    )
+    def test_they_are_refused_before_anything_is_read(self, dataset, make):
+        with pytest.raises(SettingError):
+            make(dataset)
+
+    @pytest.mark.parametrize(
+        ("make", "message"),
+        [
+            (lambda dataset: luisy.concat([dataset, [1, 2]]), "nothing but datasets"),
+            (lambda dataset: luisy.concat(iter([])), "at least one dataset"),
+            (lambda dataset: luisy.concat([dataset, dataset], names="ab"), "a list of one for each"),
+            (lambda dataset: luisy.concat([dataset, dataset.at_epoch(3)], names=["a", "b"]), r"epochs \[0, 3\]"),
+        ],
+    )
+    def test_what_cannot_be_joined_is_refused(self, dataset, make, message):
+        with pytest.raises(DatasetError, match=message):
+            make(dataset)
+
+    def test_a_number_without_sign_that_is_too_large_is_no_position(self, dataset):
+        with pytest.raises(IndexError, match="no item 18446744073709551615"):
+            dataset[np.array([2**64 - 1], np.uint64)]
+
+    def test_what_no_item_can_give_does_not_keep_a_dataset_from_being_shown(self, dataset):
+        assert repr(dataset.select(99)) == "DirectoryDataset(6 items)"
 
 
 class TestForgedManifests:
@@ -680,6 +793,7 @@ def test_a_child_of_a_fork_reads_though_another_thread_was_at_it(tmp_path):
         writer.add("a", np.arange(3))
     code = f"""
 import os, threading, time
+import numpy  # which a child could not go on importing
 import luisy_dir as luisy
 from luisy_dir.storage import system
 dataset, real = luisy.open_dataset({str(tmp_path / "a")!r}), system.map_descriptor

@@ -1,4 +1,4 @@
-"""Arguments of collations, checked where they are given."""
+"""Arguments of datasets, checked where they are given."""
 
 from __future__ import annotations
 
@@ -58,3 +58,21 @@ def per_axis(name: str, sizes: Sizes, ndim: int) -> tuple[int | None, ...]:
             f"{name} is {sizes!r}, but the items have {ndim} axes. Give a number or None for each axis."
         )
     return tuple(sizes)
+
+
+def whole(name: str, value: int, least: int | None = None, most: int | None = None) -> int:
+    """A whole number within limits, as an int; SettingError where it is none.
+
+    Examples
+    --------
+    >>> whole("size", 3, least=1)
+    3
+    """
+    try:
+        number: int | None = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or (least is not None and number < least) or (most is not None and number > most):
+        limits = ("" if least is None else f" from {least}") + ("" if most is None else f" to {most}")
+        raise SettingError(f"{name} is {value!r}, but has to be a whole number{limits}.")
+    return number

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.util import Finalize, is_exiting
 from typing import TYPE_CHECKING, Any, Self
 
+from luisy_dir.dataset.arguments import whole
 from luisy_dir.dataset.collated import Collated
 from luisy_dir.dataset.collation import collation_for
 from luisy_dir.dataset.crew import Crew
@@ -135,13 +135,13 @@ class Batches:
         world: int = 1,
     ) -> None:
         self._items = items
-        self._order = Order(len(items), _whole("seed", seed), bool(shuffle))
-        world = _whole("world", world, 1)
-        self._share = Share(_whole("size", size, 1), _whole("rank", rank, 0, world - 1), world, bool(drop_last))
+        self._order = Order(len(items), whole("seed", seed), bool(shuffle))
+        world = whole("world", world, 1)
+        self._share = Share(whole("size", size, 1), whole("rank", rank, 0, world - 1), world, bool(drop_last))
         self._loader = Loader(items, collation_for(collate), self._order.seed)
-        self._workers = 0 if engine == "serial" else _whole("workers", workers, 0)
+        self._workers = 0 if engine == "serial" else whole("workers", workers, 0)
         self._engine = _checked_engine(engine)
-        self._prefetch = _whole("prefetch", prefetch, 0)
+        self._prefetch = whole("prefetch", prefetch, 0)
         self._progress = Progress()
         self._crew: Crew | None = None
         if drop_last and len(items) and not len(self):
@@ -161,7 +161,7 @@ class Batches:
 
     def at_epoch(self, epoch: int) -> Self:
         """These batches, whose next iteration is that epoch from its beginning."""
-        self._progress = Progress(_whole("epoch", epoch, 0))
+        self._progress = Progress(whole("epoch", epoch, 0))
         return self
 
     def __iter__(self) -> Generator[DatasetBatch, None, None]:
@@ -243,17 +243,6 @@ def _let_go(crew: Crew) -> None:
     There, multiprocessing would come upon processes that their threads are about to close.
     """
     crew.close(is_waiting=is_exiting())
-
-
-def _whole(name: str, value: int, least: int | None = None, most: int | None = None) -> int:
-    try:
-        number: int | None = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or (least is not None and number < least) or (most is not None and number > most):
-        limits = ("" if least is None else f" from {least}") + ("" if most is None else f" to {most}")
-        raise SettingError(f"{name} is {value!r}, but has to be a whole number{limits}.")
-    return number
 
 
 def _checked_engine(engine: str) -> str:

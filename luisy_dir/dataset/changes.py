@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from luisy_dir.dataset.arguments import whole
 from luisy_dir.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -83,17 +84,16 @@ def window(length: int, start: int | None = None, stop: int | None = None) -> Wi
 
     Raises
     ------
-    DatasetError
-        The length is not positive.
+    SettingError
+        An argument is no whole number, or the length is not positive.
 
     Examples
     --------
     >>> window(512)
     Window(length=512, start=None, stop=None)
     """
-    if length < 1:
-        raise DatasetError(f"A window has a length of at least 1, not {length}.")
-    return Window(length, start, stop)
+    ends = (None if end is None else whole(name, end) for name, end in (("start", start), ("stop", stop)))
+    return Window(whole("length", length, 1), *ends)
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
+from luisy_dir.dataset.arguments import whole
 from luisy_dir.dataset.batches import Batches
 from luisy_dir.dataset.changes import Change, Convert, Copy, ExpandDims, Index, Squeeze, Window, window
 from luisy_dir.dataset.items import Items
 from luisy_dir.dataset.layers import Changed, Joined, Mapped, Taken, Unbound, changed_at_random, note_key
 from luisy_dir.dataset.positions import position_in, selected
 from luisy_dir.dataset.published import PublishedItems
-from luisy_dir.errors import DatasetError, UnknownKeyError
+from luisy_dir.errors import DatasetError, SettingError, UnknownKeyError
 from luisy_dir.manifest import Manifest
 from luisy_dir.packing import pack_generation
 from luisy_dir.pinning import settled_manifest
@@ -63,7 +64,10 @@ class DirectoryDataset(Sequence[Any]):
 
     def __repr__(self) -> str:
         """What is known without a look at data."""
-        shapes = {self._items.shape(position) for position in range(len(self))}
+        try:
+            shapes = {self._items.shape(position) for position in range(len(self))}
+        except Exception:  # noqa: BLE001 - of an index that no item has; to read says so
+            shapes = {None}
         if None in shapes or len(set(map(len, shapes - {None}))) != 1:  # type: ignore[arg-type]
             return f"DirectoryDataset({len(self)} items)"
         return f"DirectoryDataset({len(self)} items, shape={self.shape}, dtype={self.dtype})"
@@ -149,12 +153,17 @@ class DirectoryDataset(Sequence[Any]):
             return self._as_array(0).dtype
         return known.pop() if len(known) == 1 else None
 
-    @cached_property
+    @property
     def meta(self) -> pd.DataFrame:
         """What the step put into ``item.meta``, as a frame: one row an item in the dataset's order, index ``key``.
 
-        A name that an item lacks is missing in its row (NaN, or None among texts).
+        A name that an item lacks is missing in its row (NaN, or None among texts). Each look makes a frame of its own,
+        which may be sorted or added to.
         """
+        return self._frame.copy()
+
+    @cached_property
+    def _frame(self) -> pd.DataFrame:
         import pandas as pd
 
         rows = [self._items.meta(position) for position in range(len(self))]
@@ -164,22 +173,25 @@ class DirectoryDataset(Sequence[Any]):
     # Looking into it
 
     def index(self, value: Any, start: int = 0, stop: int | None = None) -> int:
-        """Position of the item of a key.
+        """Position of the item of a key; the first one, where it was taken twice.
 
         Raises
         ------
         UnknownKeyError
             There is none, or it is not between ``start`` and ``stop``.
         """
-        position = self._positions.get(value, -1) if isinstance(value, str) else -1
-        if position < 0 or position not in range(len(self))[start:stop]:
+        position = self._positions.get(value) if isinstance(value, str) else None
+        among = range(len(self))[start:stop]
+        if position is not None and position not in among:  # of an item that was taken twice, perhaps the other one
+            position = next((place for place in among if self.keys[place] == value), None)
+        if position is None:
             some = f" Keys are such as {self.keys[0]!r}." if len(self) else " The dataset is empty."
             raise UnknownKeyError(f"There is no item of the key {value!r}.{some}")
         return position
 
     def count(self, value: Any) -> int:
-        """1 if there is an item of that key, else 0."""
-        return int(value in self)
+        """How many items have that key; more than one only where an item was taken twice."""
+        return self.keys.count(value) if value in self else 0
 
     def __contains__(self, value: object) -> bool:
         return isinstance(value, str) and value in self._positions
@@ -219,6 +231,7 @@ class DirectoryDataset(Sequence[Any]):
     def _deeper(self, first: Any, rest: tuple[Any, ...]) -> Any:
         if isinstance(first, Window):
             raise IndexError("The first index selects items, and a window does not. Use shuffle= of batches().")
+        self._check_rows(first)
         which = selected(first, len(self), self.index)
         if isinstance(which, int):
             return self._one(which, rest)
@@ -346,8 +359,14 @@ class DirectoryDataset(Sequence[Any]):
     # Datasets on top of it
 
     def at_epoch(self, epoch: int) -> DirectoryDataset:
-        """The same dataset in another pass: random windows, and ``item.rng`` of functions, are drawn anew."""
-        return DirectoryDataset(self._items, epoch=epoch, _operations=self._operations)
+        """The same dataset in another pass: random windows, and ``item.rng`` of functions, are drawn anew.
+
+        Raises
+        ------
+        SettingError
+            The epoch is no whole number from 0 on.
+        """
+        return DirectoryDataset(self._items, epoch=whole("epoch", epoch, 0), _operations=self._operations)
 
     def select(self, index: Any) -> DirectoryDataset:
         """The same items with an index of NumPy's on the data of each; ``dataset.select(np.s_[0:2, ..., 0])``.
@@ -374,11 +393,19 @@ class DirectoryDataset(Sequence[Any]):
             Between which positions of the axis the window lies.
         seed
             Two datasets with the same keys and seed have their windows at the same places.
+
+        Raises
+        ------
+        SettingError
+            An argument is no whole number, or the length is not positive.
         """
+        axis = whole("axis", axis)
         part = window(length, start, stop)
         before = (slice(None),) * axis if axis >= 0 else (Ellipsis,)
         after = () if axis >= 0 else (slice(None),) * (-axis - 1)
-        items = Changed(self._items, Index((*before, part, *after)), operation=self._operation, seed=seed)
+        items = Changed(
+            self._items, Index((*before, part, *after)), operation=self._operation, seed=whole("seed", seed)
+        )
         return self._on(items, operations=1)
 
     def map(self, function: Callable[..., Any], *, seed: int = 0) -> DirectoryDataset:
@@ -392,7 +419,15 @@ class DirectoryDataset(Sequence[Any]):
             for worker processes it must be possible to pickle it, with cloudpickle.
         seed
             Of ``item.rng``.
+
+        Raises
+        ------
+        SettingError
+            The function is none, or the seed is no whole number.
         """
+        if not callable(function):
+            raise SettingError(f"function is {function!r}, which cannot be called. Give a function of an item's data.")
+        seed = whole("seed", seed)
         items = Mapped(self._items, function, wants_item=wants_item(function), operation=self._operation, seed=seed)
         return self._on(items, operations=1)
 
@@ -402,8 +437,8 @@ class DirectoryDataset(Sequence[Any]):
         Parameters
         ----------
         condition
-            An expression such as ``"brightness > 0.5"`` (see :meth:`pandas.DataFrame.query`), a function of the frame,
-            or a mask: one bool an item.
+            An expression such as ``"brightness > 0.5"`` or ``"brightness > @limit"`` (see
+            :meth:`pandas.DataFrame.query`), a function of the frame, or a mask: one bool an item.
 
         Raises
         ------
@@ -413,9 +448,10 @@ class DirectoryDataset(Sequence[Any]):
         import numpy as np
 
         if isinstance(condition, str):
-            mask = self.meta.eval(condition)
+            mask = self._frame.eval(condition, level=1)  # where @name is a variable of whoever asks
         else:
             mask = condition(self.meta) if callable(condition) else condition
+        self._check_rows(mask)
         array = np.asarray(mask)
         if array.dtype == object and all(isinstance(value, (bool, np.bool_)) for value in array):
             array = array.astype(bool)
@@ -426,6 +462,15 @@ class DirectoryDataset(Sequence[Any]):
                 "fillna()."
             )
         return self._on(Taken(self._items, np.flatnonzero(array)))
+
+    def _check_rows(self, mask: Any) -> None:
+        """Raise DatasetError where a mask is a column whose rows are not the items in their order."""
+        rows = getattr(mask, "index", None) if getattr(mask, "dtype", None) in ("bool", "boolean") else None
+        if rows is not None and len(rows) == len(self) and list(rows) not in (list(self.keys), list(range(len(self)))):
+            raise DatasetError(
+                "The mask is a column of a frame with other rows than the dataset has items, or in another order. Take "
+                "it from meta as it is, or give mask.to_numpy() if it is in the order of the dataset."
+            )
 
     def concat(self, *others: DirectoryDataset, names: Sequence[str] | None = None) -> DirectoryDataset:
         """The items of this dataset and then those of others; see :func:`concat`."""
@@ -439,7 +484,7 @@ class DirectoryDataset(Sequence[Any]):
         DatasetError
             A shape is not known without reading (after :meth:`map`), or has no such axis.
         """
-        return self._on(Unbound(self._items, axis))
+        return self._on(Unbound(self._items, whole("axis", axis)))
 
     def expand_dims(self, axis: int) -> DirectoryDataset:
         """The same items with a new axis of length 1 in the data of each; the axis does not count that of the items."""
@@ -479,7 +524,7 @@ class DirectoryDataset(Sequence[Any]):
         return self._on(Changed(self._items, change))
 
 
-def concat(datasets: Sequence[DirectoryDataset], *, names: Sequence[str] | None = None) -> DirectoryDataset:
+def concat(datasets: Iterable[DirectoryDataset], *, names: Sequence[str] | None = None) -> DirectoryDataset:
     """The items of several datasets, one after the other.
 
     Parameters
@@ -492,12 +537,15 @@ def concat(datasets: Sequence[DirectoryDataset], *, names: Sequence[str] | None 
     Raises
     ------
     DatasetError
-        There is no dataset, or a key is in more than one.
+        There is no dataset, or a key is in more than one, or they are at different epochs.
     """
-    if not datasets:
-        raise DatasetError("concat needs at least one dataset.")
-    if names is not None and len(names) != len(datasets):
-        raise DatasetError(f"{len(names)} names were given for {len(datasets)} datasets.")
+    datasets = list(datasets)
+    if not datasets or not all(isinstance(dataset, DirectoryDataset) for dataset in datasets):
+        raise DatasetError("concat needs at least one dataset, and nothing but datasets. Give a list of them.")
+    if names is not None and (isinstance(names, str) or len(names) != len(datasets)):
+        raise DatasetError(f"The names {names!r} were given for {len(datasets)} datasets. Give a list of one for each.")
+    if len(epochs := {dataset.epoch for dataset in datasets}) > 1:
+        raise DatasetError(f"The datasets are at the epochs {sorted(epochs)}. Join them first, then call at_epoch.")
     items = Joined([dataset._items for dataset in datasets], names)  # noqa: SLF001 - of our own
     operations = max(dataset._operations for dataset in datasets)  # noqa: SLF001 - of our own
     return DirectoryDataset(items, epoch=datasets[0].epoch, _operations=operations)

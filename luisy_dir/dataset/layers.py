@@ -6,6 +6,7 @@ import bisect
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import xxhash
@@ -38,6 +39,9 @@ class Taken:
         self.positions: npt.NDArray[np.int64] = positions if of is None else of.positions[positions]
         self._plain = self.positions.tolist()  # ten times as fast to look into
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Taken, (self.items, self.positions)
+
     def __len__(self) -> int:
         return len(self._plain)
 
@@ -45,7 +49,7 @@ class Taken:
     def keys(self) -> Sequence[str]:
         """See :class:`Items`."""
         keys = self.items.keys
-        return [keys[position] for position in self._plain]
+        return tuple([keys[position] for position in self._plain])
 
     @cached_property
     def digest(self) -> str:
@@ -159,7 +163,7 @@ class DatasetItem:
     key
         Of the item.
     meta
-        What its step has put into ``item.meta``.
+        What its step has put into ``item.meta``; not to be written to.
     epoch
         Number of the pass over the dataset, from 0 on.
     """
@@ -211,7 +215,7 @@ class Mapped(_Above):
         try:
             if not self.wants_item:
                 return self.function(data)
-            key, meta = self.keys[position], self.items.meta(position)
+            key, meta = self.keys[position], MappingProxyType(self.items.meta(position))
             return self.function(data, item=DatasetItem(key, meta, epoch, self.operation, self.seed))
         except Exception as error:
             note_key(error, self.keys[position])
@@ -241,6 +245,9 @@ class Unbound:
         sizes = [self._size(position) for position in range(len(items))]
         self._ends = list(itertools.accumulate(sizes))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Unbound, (self.items, self.axis)
+
     def _size(self, position: int) -> int:
         shape = self.items.shape(position)
         if shape is None:
@@ -269,7 +276,7 @@ class Unbound:
     @cached_property
     def keys(self) -> Sequence[str]:
         """See :class:`Items`: ``<key>/<position along the axis>``."""
-        return list(self._keys())
+        return tuple(self._keys())
 
     def _keys(self) -> Iterator[str]:
         begin = 0
@@ -326,6 +333,9 @@ class Joined:
                 )
             seen |= mine
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Joined, (self.parts, self.names)
+
     @property
     def _prefixes(self) -> list[str]:
         return [""] * len(self.parts) if self.names is None else [f"{name}/" for name in self.names]
@@ -336,7 +346,8 @@ class Joined:
     @cached_property
     def keys(self) -> Sequence[str]:
         """See :class:`Items`."""
-        return [prefix + key for prefix, part in zip(self._prefixes, self.parts, strict=True) for key in part.keys]
+        prefixed = zip(self._prefixes, self.parts, strict=True)
+        return tuple([prefix + key for prefix, part in prefixed for key in part.keys])
 
     @property
     def digest(self) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from luisy_dir.dataset.collated import Collated, Members
 from luisy_dir.dataset.collation import Collation
 from luisy_dir.dataset.items import Items
+from luisy_dir.dataset.layers import note_key
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,8 +78,8 @@ class Loader:
             try:
                 data.append(self.items.read(position, portion.epoch))
             except Exception as error:
-                what = f"{portion.keys[number]!r} at position {position}"
-                error.add_note(f"The item {what} of the dataset was being read, in epoch {portion.epoch}.")
+                note_key(error, portion.keys[number])
+                error.add_note(f"It was read at position {position} in epoch {portion.epoch}.")
                 raise
         begin(len(data))
         try:

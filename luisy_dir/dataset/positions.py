@@ -94,9 +94,9 @@ def _several(index: Any, length: int, position_of: Callable[[str], int]) -> npt.
         return np.array([position_of(str(key)) for key in array], np.int64)
     if array.dtype.kind not in "iu":
         raise IndexError(f"An array of dtype {array.dtype} selects no items. {_ADVICE}")
+    is_wrong = (array >= length) | (array < -length)  # before a large unsigned number is taken for a negative one
+    if is_wrong.any():
+        raise IndexError(f"There is no item {array[is_wrong][0]} in a dataset of {length}.")
     positions = array.astype(np.int64)
     positions[positions < 0] += length
-    if positions.min() < 0 or positions.max() >= length:
-        wrong = array[(positions < 0) | (positions >= length)][0]
-        raise IndexError(f"There is no item {wrong} in a dataset of {length}.")
     return positions

@@ -72,7 +72,7 @@ class PublishedItems:
         keys = _keys_of([output.path for output, _ in entries], suffix or own_suffix)
         _check(self.directory, keys, [output for output, _ in entries])
         places = _in_order(order, self.directory, keys, [entry.number for _, entry in entries])
-        self.keys: Sequence[str] = [keys[place] for place in places]
+        self.keys: Sequence[str] = tuple([keys[place] for place in places])
         self._outputs = [entries[place][0] for place in places]
         self._meta = [entries[place][1].meta for place in places]
         self._maps = Maps(self.directory)

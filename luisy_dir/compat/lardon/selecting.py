@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from luisy_dir.dataset.arguments import whole
 from luisy_dir.dataset.changes import Index, Window, window
 from luisy_dir.dataset.randomness import rng_for
-from luisy_dir.errors import SettingError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,10 +51,8 @@ class randslice:  # noqa: N801 - its name
 
     Raises
     ------
-    DatasetError
-        The length is not positive.
     SettingError
-        The step is not positive.
+        An argument is no whole number, or length or step is not positive.
 
     Examples
     --------
@@ -68,9 +66,9 @@ class randslice:  # noqa: N801 - its name
     step: int | None = None
 
     def __post_init__(self) -> None:
-        window(self.length)
-        if self.step is not None and self.step < 1:
-            raise SettingError(f"step is {self.step}, but has to be at least 1.")
+        window(self.length, self.start, self.stop)
+        if self.step is not None:
+            whole("step", self.step, 1)
 
     @property
     def as_window(self) -> Window:
