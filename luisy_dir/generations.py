@@ -111,7 +111,7 @@ def diff(directory: str, one: int, other: int) -> Difference:
     ManifestError
         One of them cannot be read.
     """
-    before, after = _kept(directory, one), _kept(directory, other)
+    before, after = kept_manifest(directory, one), kept_manifest(directory, other)
     names: dict[str, list[str]] = {"added": [], "removed": [], "changed": [], "again": []}
     for old, new in pairs_of(before, after):
         if old is None or new is None:
@@ -128,7 +128,18 @@ def _result(entry: Entry) -> tuple[Any, ...]:
     return entry.status, [(output.path, output.digest) for output in entry.outputs], entry.meta, entry.error
 
 
-def _kept(directory: str, generation: int) -> Manifest:
+def kept_manifest(directory: str, generation: int) -> Manifest:
+    """Manifest of a generation that is kept, which equals its digests.
+
+    Raises
+    ------
+    MissingInputError
+        Nothing was published.
+    GenerationError
+        That generation is not kept.
+    ManifestError
+        Its manifest cannot be read.
+    """
     numbers = generations_in(directory)
     if not numbers:
         raise _nothing(directory)
@@ -180,7 +191,7 @@ def rollback(directory: str, to: int | None = None, *, durability: str = "commit
     with Transaction(
         directory, current.record.fingerprint, durability=durability, base=current, keep=_KEEP_ALL
     ) as transaction:
-        earlier = _kept(directory, to)  # from here on nobody else removes what is kept
+        earlier = kept_manifest(directory, to)  # from here on nobody else removes what is kept
         transaction.start = earlier.record.start
         superseded = []
         for old, new in pairs_of(current, earlier):

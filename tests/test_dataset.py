@@ -23,6 +23,7 @@ from luisy_dir.entry import OutputFile, Pack
 from luisy_dir.errors import (
     DamagedManifestError,
     DatasetError,
+    GenerationError,
     InputChangedError,
     MissingInputError,
     SettingError,
@@ -634,6 +635,39 @@ class TestFiles:
         assert dataset["n"].shape == ()
         assert dataset["n"] == 7
         assert np.array_equal(dataset["f"], [[0, 1, 2], [3, 4, 5]])
+
+
+class TestGenerations:
+    @pytest.fixture
+    def path(self, working_dir):
+        for number in range(3):
+            with luisy.write_dataset(working_dir / "set", keep=2) as writer:
+                for key in "abc":
+                    writer.add(key, np.full(3, number))
+        return working_dir / "set"
+
+    @pytest.mark.parametrize("generation", [1, 99, -1, "2"])
+    def test_one_that_is_not_kept_is_an_error_that_says_which_are(self, path, generation):
+        with pytest.raises(GenerationError, match=r"is not kept; kept are 3, 2|is not kept; kept are 2, 3"):
+            luisy.open_dataset(path, generation=generation)
+
+    @pytest.mark.parametrize("is_pickled", [False, True])
+    def test_a_manifest_that_was_cut_short_does_not_make_a_smaller_dataset(self, path, is_pickled):
+        pickled = pickle.dumps(luisy.open_dataset(path))
+        entries = path / ".manifest" / "00000003.jsonl"
+        entries.write_bytes(b"".join(entries.read_bytes().splitlines(keepends=True)[:-1]))
+
+        with pytest.raises(DamagedManifestError, match="does not equal the digest"):
+            pickle.loads(pickled) if is_pickled else luisy.open_dataset(path, generation=3)
+
+    def test_a_pickled_one_that_is_not_kept_any_more_says_so(self, path):
+        pickled = pickle.dumps(luisy.open_dataset(path))
+        for number in range(3, 6):
+            with luisy.write_dataset(path, keep=1) as writer:
+                writer.add("a", np.full(3, number))
+
+        with pytest.raises(InputChangedError, match=r"Generation 3 .* is not kept any more"):
+            pickle.loads(pickled)
 
 
 class TestMasksOfFrames:

@@ -15,10 +15,11 @@ from luisy_dir.dataset.layers import Changed, Joined, Mapped, Taken, Unbound, ch
 from luisy_dir.dataset.positions import position_in, selected
 from luisy_dir.dataset.published import PublishedItems
 from luisy_dir.errors import DatasetError, SettingError, UnknownKeyError
+from luisy_dir.generations import kept_manifest
 from luisy_dir.manifest import Manifest
 from luisy_dir.packing import pack_generation
 from luisy_dir.pinning import settled_manifest
-from luisy_dir.record import Record, read_record
+from luisy_dir.record import Record
 from luisy_dir.streams import wants_item
 
 if TYPE_CHECKING:
@@ -574,6 +575,8 @@ def open_dataset(
         Nothing was published there.
     BusyError
         It is just being brought up to date, and that did not end within ten seconds.
+    GenerationError
+        That generation is not kept.
     ManifestError
         The manifest cannot be read.
     DatasetError
@@ -586,8 +589,5 @@ def open_dataset(
     luisy_dir.errors.MissingInputError: Nothing was published as '/nowhere'. Run its task first.
     """
     directory = os.path.abspath(path)
-    if generation is not None:
-        manifest = Manifest(directory, read_record(directory, generation))
-    else:
-        manifest = settled_manifest(directory)
+    manifest = settled_manifest(directory) if generation is None else kept_manifest(directory, generation)
     return DirectoryDataset(PublishedItems(manifest, suffix, order=order))

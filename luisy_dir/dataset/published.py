@@ -17,7 +17,7 @@ from luisy_dir.formats import format_of_path
 from luisy_dir.item import key_of
 from luisy_dir.manifest import Manifest, as_source, key_of_output
 from luisy_dir.reading import read_stable
-from luisy_dir.record import read_record
+from luisy_dir.record import generations_in, read_record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -144,16 +144,22 @@ def reopened(
     Raises
     ------
     InputChangedError
-        That generation is not the one that is meant.
+        That generation is not the one that is meant, or is not kept any more.
     ManifestError
-        It is not kept any more.
+        Its manifest cannot be read.
     """
+    if generation not in (kept := generations_in(directory)) and kept:
+        raise InputChangedError(
+            f"Generation {generation} of {directory!r} is not kept any more, because its task has run since the "
+            "dataset was opened. Open it again; keep_generations says how many are kept."
+        )
     record = read_record(directory, generation)
     if record.checksum != checksum:
         raise InputChangedError(
             f"Generation {generation} of {directory!r} was made anew since the dataset was opened. Open it again."
         )
     manifest = Manifest(directory, record)
+    manifest.verify()
     return PublishedItems(manifest, suffix, order=order, read_file=read_file, own_suffix=own_suffix)
 
 

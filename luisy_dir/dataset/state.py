@@ -96,9 +96,9 @@ class State:
         ]
         if differing:
             raise StateError(
-                f"The state is not of these batches: {'; '.join(differing)}. Where the digest differs, the data, their "
-                "order or what is done with them is another: open the generation that the state was saved of. Give the "
-                "same seed and shuffle, or begin anew without the state."
+                f"The state is not of these batches: {'; '.join(differing)}. Where the digest differs, other data was "
+                "published, or these are other items or in another order: open the generation that the state was saved "
+                "of. Give the same seed and shuffle, or begin anew without the state."
             )
         if state.epoch < 0 or not 0 <= state.consumed <= length:
             raise StateError(
