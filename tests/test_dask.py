@@ -245,11 +245,12 @@ def test_the_demo_is_the_same_on_serial_on_processes_and_on_a_cluster_that_loses
 
 
 def test_what_a_lost_worker_had_finished_and_not_handed_over_is_done_again_and_recorded_once(cluster, fill, notes):
-    texts = fill({}, 60, word="nap 0.05")
+    texts = fill({"030": "nap 2"}, 60, word="nap 0.05")
     thread = threading.Thread(target=Perilous().run)
     thread.start()
-    wait_until(lambda: len(notes("begun")) > 10)
-    cluster.kill(cluster.workers[1])
+    wait_until(lambda: any(line.startswith("030 ") for line in notes("begun")))
+    child = next(int(line.split()[1]) for line in notes("begun") if line.startswith("030 "))
+    cluster.kill(next(worker for worker in cluster.workers if worker.pid == os.getpgid(child)))  # it has that in hand
     thread.join()
 
     check(Perilous(), texts)
