@@ -84,6 +84,11 @@ class OutputFile(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         return self.path if self.pack is None else self.pack.path
 
     @property
+    def start(self) -> int:
+        """Where the output begins in that file, in bytes."""
+        return 0 if self.pack is None else self.pack.start
+
+    @property
     def state(self) -> tuple[str, int, int]:
         """Path, size in bytes and time of change of that file."""
         return file_state(self.path, self.size, self.mtime_ns, self.pack)

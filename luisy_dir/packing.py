@@ -97,8 +97,7 @@ def pack_generation(
     )
     with DatasetWriter(target, options) as writer:
         for entry, output in _chosen(manifest, root, suffix, None if keys is None else set(keys)):
-            start = 0 if output.pack is None else output.pack.start
-            writer.take(entry, os.path.join(source, output.file), start)
+            writer.take(entry, os.path.join(source, output.file), output.start)
     assert writer.record is not None  # noqa: S101 - the block has ended well
     return writer.record
 
@@ -124,8 +123,8 @@ def _entry_of(entry: Entry, output: OutputFile, key: str, root: str) -> Entry:
             f"{output.path!r} cannot be packed, because it is no plain array: packs hold what is written as .npy, "
             "with fields that do not overlap. Choose other items with keys=…."
         )
-    start = 0 if output.pack is None else output.pack.start
-    alone = msgspec.structs.replace(output, path=key + _SUFFIX, mtime_ns=0, offset=output.offset - start, pack=None)
+    offset = output.offset - output.start
+    alone = msgspec.structs.replace(output, path=key + _SUFFIX, mtime_ns=0, offset=offset, pack=None)
     return Entry(
         key=key,
         sources=(as_source(output, root),),

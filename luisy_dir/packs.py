@@ -124,8 +124,7 @@ def _starts(parts: Sequence[Part]) -> Iterator[int]:
 
 def _packed(part: Part, pack: Pack, state: os.stat_result) -> OutputFile:
     output = part.output
-    former = 0 if output.pack is None else output.pack.start
-    offset = None if output.offset is None else output.offset - former + pack.start
+    offset = None if output.offset is None else output.offset - output.start + pack.start
     return msgspec.structs.replace(output, mtime_ns=state.st_mtime_ns, offset=offset, pack=pack)
 
 

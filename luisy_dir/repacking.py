@@ -117,8 +117,7 @@ class Repacking:
                 self._parts[name].append(Part(output, os.path.join(self.files, output.path)))
 
     def _keep(self, output: OutputFile) -> None:
-        start = 0 if output.pack is None else output.pack.start
-        self._kept[output.file].append(Part(output, os.path.join(self.directory, output.file), start))
+        self._kept[output.file].append(Part(output, os.path.join(self.directory, output.file), output.start))
 
     def _left(self) -> set[str]:
         """The packs that an output has left."""

@@ -83,7 +83,6 @@ class PackReader:
         return self._known[1]
 
     def _bytes_of(self, output: OutputFile) -> bytes:
-        start = 0 if output.pack is None else output.pack.start
         try:
             descriptor = system.open(os.path.join(self._directory, output.file), os.O_RDONLY | os.O_NONBLOCK)
         except FileNotFoundError as error:
@@ -92,7 +91,7 @@ class PackReader:
                 f"removed it, or its task has run since. {_MEND}"
             ) from error
         try:
-            return b"".join(local.blocks_at(descriptor, start, output.size))
+            return b"".join(local.blocks_at(descriptor, output.start, output.size))
         finally:
             system.close(descriptor)
 

@@ -87,7 +87,7 @@ class Maps:
         if kept is None:
             content = _content(os.path.join(self._directory, output.file), output)
             if not isinstance(content, mmap.mmap):
-                return _array(content, output, 0 if output.pack is None else output.pack.start)
+                return _array(content, output, output.start)
             kept = _Kept(content, [])
         view = _array(kept.map, output, 0)
         with _lock:
@@ -129,7 +129,7 @@ def _content(path: str, output: OutputFile) -> mmap.mmap | bytes:
             raise _changed(path, f"has {state.st_size} bytes, and {size} in its entry")
         if state.st_mtime_ns == mtime_ns and (map := _mapped(descriptor, size)) is not None:
             return map
-        content = _read(descriptor, 0 if output.pack is None else output.pack.start, output.size)
+        content = _read(descriptor, output.start, output.size)
         if xxhash.xxh3_128_hexdigest(content) != output.digest:
             raise _changed(path, "has other content than its entry says")
         return content
@@ -150,7 +150,7 @@ def _array(buffer: mmap.mmap | bytes, output: OutputFile, start: int) -> npt.NDA
     """
     import numpy as np
 
-    shape, offset, begin = output.shape or (), output.offset or 0, 0 if output.pack is None else output.pack.start
+    shape, offset, begin = output.shape or (), output.offset or 0, output.start
     try:
         dtype = dtype_of_text(output.dtype or "")
         is_inside = begin <= offset and offset + math.prod(shape) * dtype.itemsize <= begin + output.size
