@@ -415,6 +415,12 @@ class TestWindows:
         assert dataset[0, luisy.window(2), :, luisy.window(3)].shape == (2, 4, 3)
         assert dataset[:, 0, luisy.window(2)].shape == (6, 2, 5)
 
+    @pytest.mark.parametrize("truth", [True, np.True_, np.array(True)], ids=repr)
+    def test_it_knows_its_axis_behind_a_truth_which_is_for_none(self, dataset, truth):
+        found = [dataset.at_epoch(epoch)[0, truth, luisy.window(2)] for epoch in range(20)]
+
+        assert {array.shape for array in found} == {(1, 2, 4, 5)}
+
     def test_where_it_does_not_fit_it_says_so(self, dataset):
         with pytest.raises(IndexError, match="A window of 6 does not fit between 0 and 5 of an axis of 5") as raised:
             dataset.window(6, axis=-1)[0]
@@ -723,6 +729,13 @@ class TestWhatIsHandedOut:
     )  # fmt: skip
     def test_keys_cannot_be_written_to(self, dataset, change):
         assert isinstance(change(dataset).keys, tuple)
+
+    def test_an_array_whose_shape_is_set(self, dataset):
+        for _ in range(2):
+            array = dataset[0]
+            array.shape = (60,)
+
+        assert dataset[0].shape == (3, 4, 5)
 
     def test_the_facts_of_an_item(self, dataset):
         def note(array, item):

@@ -141,8 +141,8 @@ class Index(Change):
             return len(shape) - sum(self._axes_of(each, ()) for each in self.index if each is not Ellipsis)
         import numpy as np
 
-        if isinstance(part, (slice, Window)) or np.ndim(part) == 0:
-            return 0 if isinstance(part, (bool, np.bool_)) else 1
+        if isinstance(part, (slice, Window)):
+            return 1
         array = np.asarray(part)
         return array.ndim if array.dtype == bool else 1
 

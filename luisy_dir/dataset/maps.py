@@ -79,8 +79,8 @@ class Maps:
             view, file = self._views[position]
             self._files.move_to_end(file)
         except KeyError:  # also where another thread has just let it go
-            return self._opened(position, output)
-        return view
+            view = self._opened(position, output)
+        return view.view()  # of its own: whoever sets its shape or dtype does so for nobody else
 
     def _opened(self, position: int, output: OutputFile) -> npt.NDArray[Any]:
         kept = self._files.get(output.file)
