@@ -773,6 +773,56 @@ def test_a_state_that_is_refused_changes_nothing():
     assert batches.state_dict() == state
 
 
+# --- other processes
+
+
+_FORKS = """
+import os, signal, sys
+from luisy_dir.dataset.batches import Batches
+from small_items import numbered
+
+if __name__ == "__main__":
+    with Batches(numbered(9), 2, workers=2, engine=sys.argv[1]) as batches:
+        seen = [len(list(batches))]
+        if not (child := os.fork()):
+            signal.alarm(20)
+            seen.append(len(list(batches)))
+            batches.close()
+            os._exit(len(list(batches)))
+        seen.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        seen.append(len(list(batches)))
+    print(seen)
+"""
+
+
+@pytest.mark.parametrize("engine", ["threads", "processes"])
+def test_batches_that_were_used_go_on_in_a_fork_of_the_process_and_in_the_process(tmp_path, engine):
+    (tmp_path / "forks.py").write_text(_FORKS)
+
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(tmp_path / "forks.py"), engine],
+        env={**os.environ, "PYTHONPATH": os.path.dirname(__file__)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert done.stdout == "[5, 5, 5]\n", done.stderr
+
+
+def test_batches_that_were_used_can_be_pickled():
+    with Batches(numbered(9), 2, workers=1) as batches:
+        next(iter(batches))
+        state = batches.state_dict()
+
+        copy = pickle.loads(pickle.dumps(batches))
+
+    with copy:
+        assert copy.state_dict() == state
+        assert len(list(copy)) == 5
+
+
 # --- arguments
 
 

@@ -195,7 +195,7 @@ class Batches:
                 self.close()
 
     def _hired(self) -> Crew:
-        if self._crew is None:
+        if self._crew is None or not self._crew.is_mine:
             self._crew = Crew(self._engine, self._workers, self._loader)
             Finalize(self, _let_go, (self._crew,), exitpriority=20)  # before the executor's own, which does not wait
         return self._crew
@@ -227,8 +227,11 @@ class Batches:
     def close(self) -> None:
         """Let go of the workers, and wait for their end; another iteration would begin with new ones."""
         crew, self._crew = self._crew, None
-        if crew is not None:
+        if crew is not None and crew.is_mine:
             crew.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_crew": None}
 
     def __enter__(self) -> Self:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -56,8 +57,14 @@ class Crew:
         self._pickled = b"" if self._is_here else _pickled(loader)
         self._digest = xxhash.xxh3_128_hexdigest(self._pickled)
         self._sent = 0
+        self._process = os.getpid()
         self._is_closed = False
         self.is_lost = False  # of no use any more
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether this process has made it; in a fork of that none of its threads goes on."""
+        return self._process == os.getpid()
 
     def close(self, *, is_waiting: bool = True) -> None:
         """Let the workers end when they have done what they have in hand, and wait for that."""
