@@ -74,7 +74,7 @@ def main():
         if sorted(keys) != sorted(patches.keys):
             raise SystemExit(f"epoch {epoch}: an item was left out, or seen twice")
         print(f"epoch {epoch}: each of {len(keys)} items was seen once, beginning with {keys[0]}")
-    print(f"loss {loss:.6f}, weights {np.round(weights, 6).tolist()}")
+    print(f"weights {np.round(weights, 6).tolist()}" + (f", loss {loss:.6f}" if done else ": nothing was left to do"))
 
 
 if __name__ == "__main__":
