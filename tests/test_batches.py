@@ -851,3 +851,17 @@ def test_a_wrong_argument_is_refused_where_it_is_given(options, message):
 def test_an_epoch_is_a_number(epoch):
     with pytest.raises(SettingError, match="epoch is"):
         Batches(numbered(9), 2).at_epoch(epoch)
+
+
+@pytest.mark.parametrize(("drop_last", "count"), [(False, 3), (True, 2)])
+def test_a_state_after_the_last_batch_of_an_epoch_goes_on_with_the_next_one(drop_last, count):
+    """A loop over so many epochs as are left has no empty one among them."""
+    first = Batches(numbered(7), 3, shuffle=True, drop_last=drop_last)
+    for _ in zip(range(count), first, strict=False):
+        state = first.state_dict()
+
+    second = Batches(numbered(7), 3, shuffle=True, drop_last=drop_last)
+    second.load_state_dict(state)
+
+    assert second.epoch == 1
+    assert [batch.epoch for batch in second] == [1] * count

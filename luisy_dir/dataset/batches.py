@@ -211,6 +211,7 @@ class Batches:
         """Let the next iteration go on where a state was saved.
 
         It counts items of the order, so that another number of workers, ranks or items of a batch may go on with it.
+        Where nothing is left of its epoch, that is the beginning of the next one.
 
         Raises
         ------
@@ -218,7 +219,8 @@ class Batches:
             It is of other data, of another seed or shuffle, or no such state.
         """
         found = State.of_dict(state, self._state_of(self._progress), len(self._items))
-        self._progress = Progress(found.epoch, found.consumed)
+        is_left = not found.consumed or any(self._share.cuts(self._order.length, found.consumed))
+        self._progress = Progress(found.epoch, found.consumed) if is_left else Progress(found.epoch + 1)
 
     def _state_of(self, progress: Progress) -> State:
         order = self._order
