@@ -234,6 +234,8 @@ _LIBRARIES = {
     ".parquet": ("pyarrow",),
     ".feather": ("pyarrow",),
     ".hdf": ("tables",),
+    ".hdf5": ("h5py",),
+    ".blosc": ("blosc2",),
     ".xlsx": ("openpyxl", "xlsxwriter"),
 }
 
