@@ -12,6 +12,7 @@ import luisy_dir
 NAMES = [
     "Abort",
     "Batch",
+    "BatchSource",
     "BoolParameter",
     "ConcatenationTask",
     "DatasetWriter",
@@ -21,7 +22,9 @@ NAMES = [
     "DirectoryDataset",
     "DirectoryTask",
     "ExternalTask",
+    "FileIndex",
     "FloatParameter",
+    "Flow",
     "Format",
     "IntParameter",
     "Item",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 from luisy_dir.errors import BatchError
@@ -60,13 +61,15 @@ class PerItem(Expression):
 
 
 def evaluated(value: Any, batch: Acting) -> Any:
-    """It without expressions, which may also be in lists, tuples and dicts."""
+    """It without expressions, which may also be in lists, tuples and dicts; the same object where there are none."""
     if isinstance(value, Expression):
         return value.evaluate(batch)
     if type(value) in {list, tuple}:
-        return type(value)(evaluated(part, batch) for part in value)
+        parts = [evaluated(part, batch) for part in value]
+        return value if all(map(operator.is_, parts, value)) else type(value)(parts)
     if type(value) is dict:
-        return {name: evaluated(part, batch) for name, part in value.items()}
+        by_name = {name: evaluated(part, batch) for name, part in value.items()}
+        return value if all(map(operator.is_, by_name.values(), value.values())) else by_name
     return value
 
 

@@ -1,0 +1,104 @@
+"""Values: arguments of actions that are looked up, calculated or drawn when there is a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from luisy_dir.batch.expressions import Expression, evaluated
+from luisy_dir.errors import BatchError
+
+if TYPE_CHECKING:
+    from luisy_dir.batch.acting import Acting
+
+
+class OfBatch(Expression):
+    """An attribute or a component of the batch.
+
+    Parameters
+    ----------
+    name
+        Of it; None for the batch itself.
+
+    Examples
+    --------
+    >>> from luisy_dir import Batch
+    >>> OfBatch("labels").evaluate(Batch.from_data(data={"labels": [3, 5]}))
+    array([3, 5])
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name
+
+    def evaluate(self, batch: Acting) -> Any:
+        """What the batch has under that name.
+
+        Raises
+        ------
+        BatchError
+            It has no such attribute or component.
+        """
+        if self.name is None:
+            return batch
+        try:
+            return getattr(batch, self.name)
+        except AttributeError:
+            raise BatchError(f"A {type(batch).__name__} has no attribute or component {self.name!r}.") from None
+
+
+class Calculated(Expression):
+    """What a function returns for the batch.
+
+    Parameters
+    ----------
+    function
+        Gets the batch, ``args`` and ``kwargs``.
+    args
+        As said; they may be expressions.
+    kwargs
+        Likewise.
+
+    Examples
+    --------
+    >>> from luisy_dir import Batch
+    >>> Calculated(lambda batch: batch.size).evaluate(Batch([0, 1]))
+    2
+    """
+
+    def __init__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        self.function, self.args, self.kwargs = function, args, kwargs
+
+    def evaluate(self, batch: Acting) -> Any:
+        """What it returns."""
+        return self.function(batch, *evaluated(self.args, batch), **evaluated(self.kwargs, batch))
+
+
+class Drawn(Expression):
+    """What a method of :attr:`luisy_dir.Batch.random` draws: one value for the batch, or as many as ``size`` says.
+
+    It belongs to the batch as a whole, and so depends on all ids in it. A function that takes ``rng`` draws numbers
+    that belong to an item.
+
+    Parameters
+    ----------
+    method
+        Of :class:`numpy.random.Generator`, such as ``uniform``.
+    args
+        Of the method.
+    kwargs
+        Likewise.
+
+    Examples
+    --------
+    >>> from luisy_dir import Batch
+    >>> 0 <= Drawn("uniform", 0, 90).evaluate(Batch([0, 1])) < 90
+    True
+    """
+
+    def __init__(self, method: str, *args: Any, **kwargs: Any) -> None:
+        self.method, self.args, self.kwargs = method, args, kwargs
+
+    def evaluate(self, batch: Acting) -> Any:
+        """What is drawn."""
+        draw = getattr(batch.random, self.method)
+        return draw(*evaluated(self.args, batch), **evaluated(self.kwargs, batch))
