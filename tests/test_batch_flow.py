@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -298,3 +300,77 @@ def test_a_chain_that_changes_which_items_there_are_is_refused(scans):
         Flow().do(lambda batch: batch[:1]).process(items, "images", images=[1, 2])
     with pytest.raises(BatchError, match="'masks' has no data"):
         Flow().process(items, "masks", batch_class=Scans, images=[1, 2])
+
+
+PIPELINE = """
+import numpy as np
+import luisy_dir as luisy
+from luisy_dir.batch.expressions import PerItem
+from luisy_dir.batch.values import Calculated
+
+@luisy.make_directory_output(np.load)
+@luisy.raw
+class Raw(luisy.ExternalTask):
+    def get_folder_name(self):
+        return "raw"
+
+class Mine(luisy.Batch):
+    @luisy.apply_parallel
+    def plus(self, image, by):
+        return image + by + 0
+
+def by_of(batch):
+    return [1] * batch.size
+
+def twice(image):
+    return image * 2
+
+FLOW = luisy.Flow().plus(PerItem(Calculated(by_of)), src="images").apply_parallel(twice, src="images")
+
+@luisy.final
+@luisy.requires(Raw)
+@luisy.directory_output(".npy", batch_size=2, engine="serial")
+class Made(luisy.DirectoryTask):
+    def process_batch(self, images, items):
+        return FLOW.process(items, "images", batch_class=Mine, images=images)
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("by + 0", "by + 1"),
+        ("[1] *", "[2] *"),
+        ("image * 2", "image * 3"),
+        ("Flow().plus", "Flow().do_nothing().plus"),
+        ("# no code", "# nothing"),
+    ],
+)
+def test_a_result_is_stale_when_an_action_of_its_flow_has_changed(tmp_path, old, new, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    name = f"flow_of_{abs(hash((old, new)))}"
+    os.makedirs(tmp_path / name / "raw" / "raw")
+    np.save(tmp_path / name / "raw/raw/a.npy", np.zeros(2))
+    program = f"""
+import sys, luisy_dir as luisy
+luisy.set_working_dir({str(tmp_path)!r})
+import {name} as pipeline
+if "run" in sys.argv:
+    pipeline.Made().run()
+sys.exit(0 if pipeline.Made().complete() else 7)
+"""
+    codes = []
+    for text, argument in ((PIPELINE + "# no code\n", "run"), ((PIPELINE + "# no code\n").replace(old, new), "look")):
+        (tmp_path / f"{name}.py").write_text(text)
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(
+            [sys.executable, "-c", program, argument],
+            env=environment,
+            cwd=tmp_path,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert "cannot be looked into" not in done.stderr
+        codes.append(done.returncode)
+    assert codes == [0, 0 if old.startswith("#") else 7]

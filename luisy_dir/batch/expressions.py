@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from luisy_dir.errors import BatchError
@@ -25,6 +26,7 @@ class Expression:
         raise NotImplementedError(f"{type(self).__name__} has to say its value in a method evaluate(batch).")
 
 
+@dataclass(eq=False)
 class PerItem(Expression):
     """An argument that is another one for each item of the batch.
 
@@ -41,8 +43,7 @@ class PerItem(Expression):
     array([1, 8, 1])
     """
 
-    def __init__(self, values: Any) -> None:
-        self.values = values
+    values: Any
 
     def evaluate(self, batch: Acting) -> PerItem:
         """It with its values, one an item.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from luisy_dir.batch.batch import Batch
@@ -20,6 +21,7 @@ class _Step(NamedTuple):
     kwargs: dict[str, Any]
 
 
+@dataclass(init=False, eq=False, repr=False)  # so that what a result is made by can be looked into, see luisy_dir.code
 class Flow:
     """A chain of actions that is done with each batch that comes; nothing is done before.
 
@@ -43,10 +45,12 @@ class Flow:
     [[-1, -2], [-3]]
     """
 
+    _steps: tuple[_Step, ...]
+    _size: tuple[int, bool] | None
+
     def __init__(self, source: BatchSource | None = None) -> None:
         self._source = source
-        self._steps: tuple[_Step, ...] = ()
-        self._size: tuple[int, bool] | None = None
+        self._steps, self._size = (), None
         self._next: tuple[dict[str, Any], Iterator[Any]] | None = None
 
     @property
@@ -118,6 +122,10 @@ class Flow:
             Likewise.
         """
         return self._like(self._source, self._steps, (batch_size, drop_last))
+
+    def __repr__(self) -> str:
+        names = (step.action if isinstance(step.action, str) else described(step.action) for step in self._steps)
+        return f"<Flow of {len(self._steps)} actions: {', '.join(names) or 'none'}>"
 
     def __call__(self, batch: Any) -> Any:
         """Do all actions with a batch, one after the other.
@@ -211,7 +219,13 @@ class Flow:
         return sum(1 for _ in self.gen_batch(batch_size, shuffle, **options))
 
     def process(
-        self, items: Sequence[Any], dst: str | Sequence[str], *, batch_class: type[Any] = Batch, **components: Any
+        self,
+        items: Sequence[Any],
+        dst: str | Sequence[str],
+        *,
+        batch_class: type[Any] = Batch,
+        epoch: int = 0,
+        **components: Any,
     ) -> list[Any]:
         """Do all actions with what ``process_batch`` of a directory task got, and return what it has to return.
 
@@ -227,6 +241,8 @@ class Flow:
             A component: its rows are returned. Several: a dict of their rows by name, as ``.npz`` takes it.
         batch_class
             Of the batch.
+        epoch
+            Likewise: another one has other random numbers.
         components
             The data of the items by the names of components, one list each.
 
@@ -252,7 +268,8 @@ class Flow:
         left = list(range(len(items)))
         while left:
             try:
-                rows = self._rows_of([items[place] for place in left], dst, batch_class, _taken(components, left))
+                batch = _batch_of([items[place] for place in left], batch_class, epoch, _taken(components, left))
+                rows = _rows_of(self(batch), dst, batch.indices.tolist())
             except BatchItemsError as error:
                 failed = dict(zip(error.ids, error.errors, strict=True))
                 if not failed:
@@ -266,17 +283,18 @@ class Flow:
             left = []
         return results
 
-    def _rows_of(
-        self, items: Sequence[Any], dst: str | Sequence[str], kind: type[Any], components: dict[str, Any]
-    ) -> list[Any]:
-        keys = [item.key for item in items]
-        batch = self(kind.from_data(keys, components, seed=items[0].seed))
-        if batch.indices.tolist() != keys:
-            raise BatchError("Actions have changed which items are in the batch. Raise Reject for those unwanted.")
-        if isinstance(dst, str):
-            return list(_column(batch, dst))
-        columns = {name: _column(batch, name) for name in dst}
-        return [{name: column[place] for name, column in columns.items()} for place in range(len(keys))]
+
+def _batch_of(items: Sequence[Any], kind: type[Any], epoch: int, components: dict[str, Any]) -> Any:
+    return kind.from_data([item.key for item in items], components, seed=items[0].seed, epoch=epoch)
+
+
+def _rows_of(batch: Any, dst: str | Sequence[str], keys: Sequence[str]) -> list[Any]:
+    if batch.indices.tolist() != keys:
+        raise BatchError("Actions have changed which items are in the batch. Raise Reject for those unwanted.")
+    if isinstance(dst, str):
+        return list(_column(batch, dst))
+    columns = {name: _column(batch, name) for name in dst}
+    return [{name: column[place] for name, column in columns.items()} for place in range(len(keys))]
 
 
 def _taken(components: dict[str, Any], places: Sequence[int]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from luisy_dir.batch.expressions import Expression, evaluated
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from luisy_dir.batch.acting import Acting
 
 
+@dataclass(init=False, eq=False)
 class OfBatch(Expression):
     """An attribute or a component of the batch.
 
@@ -26,6 +28,8 @@ class OfBatch(Expression):
     >>> OfBatch("labels").evaluate(Batch.from_data(data={"labels": [3, 5]}))
     array([3, 5])
     """
+
+    name: str | None
 
     def __init__(self, name: str | None = None) -> None:
         self.name = name
@@ -46,6 +50,7 @@ class OfBatch(Expression):
             raise BatchError(f"A {type(batch).__name__} has no attribute or component {self.name!r}.") from None
 
 
+@dataclass(init=False, eq=False)
 class Calculated(Expression):
     """What a function returns for the batch.
 
@@ -65,6 +70,10 @@ class Calculated(Expression):
     2
     """
 
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
     def __init__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         self.function, self.args, self.kwargs = function, args, kwargs
 
@@ -73,6 +82,7 @@ class Calculated(Expression):
         return self.function(batch, *evaluated(self.args, batch), **evaluated(self.kwargs, batch))
 
 
+@dataclass(init=False, eq=False)
 class Drawn(Expression):
     """What a method of :attr:`luisy_dir.Batch.random` draws: one value for the batch, or as many as ``size`` says.
 
@@ -94,6 +104,10 @@ class Drawn(Expression):
     >>> 0 <= Drawn("uniform", 0, 90).evaluate(Batch([0, 1])) < 90
     True
     """
+
+    method: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
 
     def __init__(self, method: str, *args: Any, **kwargs: Any) -> None:
         self.method, self.args, self.kwargs = method, args, kwargs
