@@ -261,6 +261,17 @@ def test_a_batch_knows_its_source_its_seed_and_class():
         assert (type(batch), batch.dataset, batch.seed, batch.masks) == (Pictures, source, 7, None)
 
 
+def test_batches_of_a_class_that_cannot_be_imported_come_from_processes():
+    """As in a notebook; and they are of that class, not of a copy of it."""
+
+    class Local(Batch):
+        components = "images", "labels"
+
+    batches = list(source_of(batch_class=Local).gen_batch(3, prefetch=1, engine="processes"))
+    assert [type(batch) for batch in batches] == [Local, Local]
+    assert batches[0].images.tolist() == [0, 10, 20]
+
+
 def test_a_part_of_a_source_has_its_data():
     train, test = source_of(10, seed=3).split(0.7, shuffle=1)
     assert (len(train), len(test), test.seed) == (7, 3, 3)

@@ -59,8 +59,8 @@ class Flow:
         return self._source
 
     def _like(self, source: BatchSource | None, steps: Sequence[_Step], size: tuple[int, bool] | None) -> Flow:
-        flow = Flow(source)
-        flow._steps, flow._size = tuple(steps), size
+        flow = type(self)(source)
+        flow._steps, flow._size = tuple(steps), size  # noqa: SLF001 - its own class
         return flow
 
     def do(self, action: str | Callable[..., Any], *args: Any, **kwargs: Any) -> Flow:

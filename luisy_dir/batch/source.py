@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -168,15 +169,16 @@ class BatchSource:
     ) -> Generator[Any, None, None]:
         if not workers:
             for portion in portions:
-                yield loader.load(portion).data
+                yield loader.load(portion).data.batch
             return
         mine = threading.get_ident()
         crew = Crew(engine, workers, loader)
         loaded = crew.load(portions, prefetch)
         try:
             for _, collated in loaded:
-                collated.data._dataset = self  # noqa: SLF001 - which is left behind on the way from a process
-                yield collated.data
+                batch = collated.data.batch
+                batch._dataset = self  # noqa: SLF001 - which is left behind on the way from a process
+                yield batch
         finally:
             is_mine = threading.get_ident() == mine  # the garbage collector may be at work in a thread of the crew
             try:
@@ -278,7 +280,7 @@ class BatchLoader:
     action: Callable[[Any], Any] | None = None
 
     def load(self, portion: Portion, begin: Callable[[int], object] = lambda _: None) -> Collated:
-        """The batch, as the data of what is collated, with its components loaded."""
+        """The batch, with its components loaded; the data of what is collated is its :class:`Carried`."""
         begin(0)
         try:
             batch = self.source.batch(portion.positions, portion.epoch)
@@ -288,7 +290,23 @@ class BatchLoader:
             error.add_note(f"A batch was being made of the items {named(portion.keys)}, in epoch {portion.epoch}.")
             raise
         begin(len(portion.keys))
-        return Collated(done)
+        return Collated(Carried(done))
+
+
+class Carried:
+    """A batch on its way from a worker: its class may be one of a notebook, which no other process can import."""
+
+    def __init__(self, batch: Any) -> None:
+        self.batch = batch
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        import cloudpickle
+
+        return _carried, (cloudpickle.dumps(self.batch),)
+
+
+def _carried(packed: bytes) -> Carried:
+    return Carried(pickle.loads(packed))
 
 
 def rebatched(batches: Iterable[Any], batch_size: int, *, drop_last: bool = False) -> Generator[Any, None, None]:

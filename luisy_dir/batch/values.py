@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from luisy_dir.batch.expressions import Expression, evaluated
+from luisy_dir.batch.drawing import Draws
+from luisy_dir.batch.expressions import Expression, PerItem, evaluated
 from luisy_dir.errors import BatchError
 
 if TYPE_CHECKING:
@@ -86,8 +87,7 @@ class Calculated(Expression):
 class Drawn(Expression):
     """What a method of :attr:`luisy_dir.Batch.random` draws: one value for the batch, or as many as ``size`` says.
 
-    It belongs to the batch as a whole, and so depends on all ids in it. A function that takes ``rng`` draws numbers
-    that belong to an item.
+    It belongs to the batch as a whole, and so depends on all ids in it; :class:`DrawnPerItem` belongs to an item.
 
     Parameters
     ----------
@@ -116,3 +116,43 @@ class Drawn(Expression):
         """What is drawn."""
         draw = getattr(batch.random, self.method)
         return draw(*evaluated(self.args, batch), **evaluated(self.kwargs, batch))
+
+
+@dataclass(init=False, eq=False)
+class DrawnPerItem(Expression):
+    """What a method of a random generator draws for each item, by the item's id.
+
+    What is drawn depends on seed, epoch, the item's id and how many actions with random numbers the batch has seen, and
+    not on which other items there are.
+
+    Parameters
+    ----------
+    method
+        Of :class:`numpy.random.Generator`, such as ``uniform``.
+    args
+        Of the method.
+    kwargs
+        Likewise.
+
+    Examples
+    --------
+    >>> from luisy_dir import Batch
+    >>> angles = DrawnPerItem("uniform", -30, 30)
+    >>> some, all_items = (angles.evaluate(Batch(ids)).values for ids in (["c", "a"], ["a", "b", "c"]))
+    >>> some == [all_items[2], all_items[0]]
+    True
+    """
+
+    method: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def __init__(self, method: str, *args: Any, **kwargs: Any) -> None:
+        self.method, self.args, self.kwargs = method, args, kwargs
+
+    def evaluate(self, batch: Acting) -> PerItem:
+        """What is drawn, one an item."""
+        args, kwargs = evaluated(self.args, batch), evaluated(self.kwargs, batch)
+        draws = Draws(batch.seed, batch.epoch, batch.next_draw())
+        generators = (draws.rng(position, item_id) for position, item_id in enumerate(batch.indices.tolist()))
+        return PerItem([getattr(rng, self.method)(*args, **kwargs) for rng in generators])
