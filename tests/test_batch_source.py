@@ -15,7 +15,7 @@ import pytest
 from luisy_dir import Batch, BatchSource, FileIndex, open_dataset, write_dataset
 from luisy_dir.batch import pools
 from luisy_dir.batch.index import Index
-from luisy_dir.batch.source import rebatched
+from luisy_dir.batch.rebatching import rebatched
 from luisy_dir.errors import BatchError, MissingInputError, SettingError, UnknownItemError
 
 
@@ -407,6 +407,11 @@ def test_batches_are_put_together_anew_within_an_epoch(prefetch):
     assert sizes(3) == [[0, 1, 2], [3, 4, 5], [6]] * 2
     assert sizes(1) == [[n] for n in range(7)] * 2
     assert sizes(3, drop_last=True) == [[0, 1, 2], [3, 4, 5]] * 2
+
+
+def test_batches_that_were_left_without_items_are_passed_over():
+    batches = source_of(6).gen_batch(2, n_epochs=2, action=lambda batch: batch[batch.indices < 3])
+    assert ids_of(rebatched(batches, 2)) == [[0, 1], [2]] * 2
 
 
 def test_leaving_them_early_ends_the_workers():

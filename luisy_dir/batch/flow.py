@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from luisy_dir.batch.batch import Batch
 from luisy_dir.batch.expressions import evaluated
+from luisy_dir.batch.rebatching import rebatched
 from luisy_dir.batch.rows import described
-from luisy_dir.batch.source import BatchSource, rebatched
+from luisy_dir.batch.source import BatchSource
 from luisy_dir.errors import BatchError, BatchItemsError, DefinitionError
 
 
@@ -117,7 +118,7 @@ class Flow:
         Parameters
         ----------
         batch_size
-            As of :func:`luisy_dir.batch.source.rebatched`.
+            As of :func:`luisy_dir.batch.rebatching.rebatched`.
         drop_last
             Likewise.
         """

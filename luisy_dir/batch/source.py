@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import pickle
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
-from itertools import count, islice
 from typing import Any, Self
 
 from luisy_dir.batch.batch import Batch
+from luisy_dir.batch.cutting import Cuts, epochs_at_most, whole_number
 from luisy_dir.batch.index import Index, shuffling
 from luisy_dir.batch.rows import is_mapping, named
 from luisy_dir.dataset.collated import Collated
 from luisy_dir.dataset.crew import Crew
 from luisy_dir.dataset.loading import Portion
-from luisy_dir.dataset.order import Order, Share
-from luisy_dir.errors import BatchError, SettingError
+from luisy_dir.errors import BatchError
 
 
 class BatchSource:
@@ -157,11 +156,16 @@ class BatchSource:
         SettingError
             An argument is not allowed, or ``drop_last`` would leave no batch at all.
         """
-        cuts = Cuts(self, _count("batch_size", batch_size), *shuffling(shuffle, self.seed), drop_last=drop_last)
-        cuts = replace(cuts, n_epochs=_limit(n_iters, n_epochs), n_iters=n_iters)
+        cuts = Cuts(
+            self.index.indices,
+            whole_number("batch_size", batch_size),
+            *shuffling(shuffle, self.seed),
+            drop_last=drop_last,
+        )
+        cuts = replace(cuts, n_epochs=epochs_at_most(n_iters, n_epochs), n_iters=n_iters)
         cuts.check()
-        _count("prefetch", prefetch, 0)
-        crew_size = _count("workers", workers) if prefetch and engine != "serial" else 0
+        whole_number("prefetch", prefetch, 0)
+        crew_size = whole_number("workers", workers) if prefetch and engine != "serial" else 0
         return self._generated(BatchLoader(self, action), cuts.portions(), crew_size, engine, prefetch)
 
     def _generated(
@@ -225,46 +229,6 @@ _ENDLESS = 1 << 62
 
 
 @dataclass(frozen=True)
-class Cuts:
-    """How the items of a source are cut into batches."""
-
-    source: BatchSource
-    size: int
-    is_shuffled: bool
-    seed: int
-    drop_last: bool
-    n_iters: int | None = None
-    n_epochs: int | None = None
-
-    @property
-    def share(self) -> Share:
-        """Of one rank, which has all."""
-        return Share(self.size, drop_last=bool(self.drop_last))
-
-    def check(self) -> None:
-        """Refuse what would give no batch at all."""
-        length = len(self.source)
-        if length and not self.share.count(length):
-            raise SettingError(
-                f"There are {length} items, which do not fill a batch of {self.size}, and drop_last leaves out what "
-                "does not. Give a smaller batch_size, or drop_last=False."
-            )
-
-    def portions(self) -> Iterator[Portion]:
-        """What is loaded, batch by batch."""
-        return islice(self._all(), self.n_iters)
-
-    def _all(self) -> Iterator[Portion]:
-        length = len(self.source)
-        order, ids = Order(length, self.seed, self.is_shuffled), self.source.index.indices
-        for epoch in count() if self.n_epochs is None and length else range(self.n_epochs or 0):
-            of_epoch = order.of_epoch(epoch)
-            for begin, end, consumed in self.share.cuts(length):
-                positions = of_epoch[begin:end].copy()
-                yield Portion(tuple(map(str, ids[positions].tolist())), positions, epoch, consumed)
-
-
-@dataclass(frozen=True)
 class BatchLoader:
     """What makes batches, here or in a worker.
 
@@ -309,65 +273,6 @@ def _carried(packed: bytes) -> Carried:
     return Carried(pickle.loads(packed))
 
 
-def rebatched(batches: Iterable[Any], batch_size: int, *, drop_last: bool = False) -> Generator[Any, None, None]:
-    """The same items in batches of another size; no batch has items of two epochs.
-
-    Parameters
-    ----------
-    batches
-        In their order. What gives them is closed in the end, if it can be.
-    batch_size
-        How many items each batch has, but for the last one of an epoch.
-    drop_last
-        Leave that out where it is smaller.
-
-    Examples
-    --------
-    >>> [batch.indices.tolist() for batch in rebatched(BatchSource(5).gen_batch(2), 3)]
-    [[0, 1, 2], [3, 4]]
-    """
-    size = _count("batch_size", batch_size)
-    rest: Any = None
-    try:
-        for batch in batches:
-            if rest is not None and rest.epoch != batch.epoch:
-                if not drop_last:
-                    yield rest
-                rest = None
-            rest = batch if rest is None else Batch.merge([rest, batch])[0]
-            while rest is not None and rest.size >= size:
-                whole, rest = Batch.merge([rest], size)
-                yield whole
-        if rest is not None and rest.size and not drop_last:
-            yield rest
-    finally:
-        close = getattr(batches, "close", None)
-        if close is not None:
-            close()
-
-
 def _at_epoch(part: Any, epoch: int) -> Any:
     """Data of a dataset as that epoch has it: what is random in it belongs to the epoch."""
     return part.at_epoch(epoch) if hasattr(part, "at_epoch") else part
-
-
-def _limit(n_iters: int | None, n_epochs: int | None) -> int | None:
-    """How many epochs at most."""
-    if n_iters is not None and n_epochs is not None:
-        raise SettingError(f"Both n_iters ({n_iters!r}) and n_epochs ({n_epochs!r}) are given. Say one of them.")
-    if n_iters is not None:
-        _count("n_iters", n_iters, 0)
-        return None
-    return 1 if n_epochs is None else _count("n_epochs", n_epochs, 0)
-
-
-def _count(name: str, value: Any, least: int = 1) -> int:
-    import operator
-
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = least - 1
-    if number < least or isinstance(value, bool):
-        raise SettingError(f"{name} is {value!r}, but has to be a whole number from {least}.")
-    return number
