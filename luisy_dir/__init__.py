@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from luisy_dir import checks, images
     from luisy_dir.batch.actions import apply_parallel
     from luisy_dir.batch.batch import Batch
+    from luisy_dir.batch.file_index import FileIndex
+    from luisy_dir.batch.flow import Flow
+    from luisy_dir.batch.source import BatchSource
     from luisy_dir.dataset.changes import window
     from luisy_dir.dataset.directory import DirectoryDataset, concat, open_dataset
     from luisy_dir.decorators import (
@@ -61,6 +64,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Abort",
     "Batch",
+    "BatchSource",
     "BoolParameter",
     "ConcatenationTask",
     "DatasetWriter",
@@ -70,7 +74,9 @@ __all__ = [
     "DirectoryDataset",
     "DirectoryTask",
     "ExternalTask",
+    "FileIndex",
     "FloatParameter",
+    "Flow",
     "Format",
     "IntParameter",
     "Item",
@@ -132,6 +138,9 @@ _OF_LUIGI = {
 _MODULES = {
     "Abort": "errors",
     "Batch": "batch.batch",
+    "BatchSource": "batch.source",
+    "FileIndex": "batch.file_index",
+    "Flow": "batch.flow",
     "apply_parallel": "batch.actions",
     "ConcatenationTask": "tasks",
     "DirectoryDataset": "dataset.directory",

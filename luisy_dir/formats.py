@@ -237,6 +237,8 @@ _LIBRARIES = {
     ".parquet": ("pyarrow",),
     ".feather": ("pyarrow",),
     ".hdf": ("tables",),
+    ".hdf5": ("h5py",),
+    ".blosc": ("blosc2",),
     ".xlsx": ("openpyxl", "xlsxwriter"),
 }
 

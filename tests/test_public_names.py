@@ -12,6 +12,7 @@ import luisy_dir
 NAMES = [
     "Abort",
     "Batch",
+    "BatchSource",
     "BoolParameter",
     "ConcatenationTask",
     "DatasetWriter",
@@ -21,7 +22,9 @@ NAMES = [
     "DirectoryDataset",
     "DirectoryTask",
     "ExternalTask",
+    "FileIndex",
     "FloatParameter",
+    "Flow",
     "Format",
     "IntParameter",
     "Item",
@@ -92,3 +95,20 @@ def test_importing_the_package_alone_loads_nothing_else():
     code = "import sys; before = set(sys.modules); import luisy_dir; print(len(set(sys.modules) - before))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(answer.stdout) < 10
+
+
+def test_a_pipeline_loads_nothing_of_what_reads_results():
+    """Luigi's command line and each worker import the tasks, and few of them look into a dataset."""
+    code = "import sys; import luisy_dir.decorators; print(*sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(answer.stdout.split())
+    heavy = {
+        "numpy",
+        "pandas",
+        "skimage",
+        "luisy_dir.dataset",
+        "luisy_dir.batch",
+        "luisy_dir.writing",
+        "luisy_dir.compat",
+    }
+    assert loaded & heavy == set()

@@ -1,17 +1,17 @@
-"""Dumping: components of a batch into an array, a mapping or a frame, by the ids of the items."""
+"""Dumping: components of a batch into an array, a mapping, a frame or a file, by the ids of the items."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
+from luisy_dir.batch.components import is_name
+from luisy_dir.batch.files import write_content
 from luisy_dir.batch.rows import fits, is_frame, named
 from luisy_dir.errors import BatchError, SettingError, UnknownItemError
 
 if TYPE_CHECKING:
     import numpy as np
-
-FORMATS: tuple[str, ...] = ()
 
 
 def dumped(components: Mapping[str, Any], ids: np.ndarray[Any, Any], dst: Any, fmt: str | None, **options: Any) -> None:
@@ -28,20 +28,25 @@ def dumped(components: Mapping[str, Any], ids: np.ndarray[Any, Any], dst: Any, f
         - a tuple of such: as many components as it has parts;
         - a mapping of such arrays by the names of components, where it has each of these names; else one component,
           whose values become those of the ids;
-        - a DataFrame: columns by the names of components, rows by the ids; a column that is not there is added.
+        - a DataFrame: columns by the names of components, rows by the ids; a column that is not there is added;
+        - with ``fmt``, the name of a file, which is written as a whole and has the ids of the items beside the
+          components.
     fmt
-        None for what is in memory.
+        None for what is in memory; or ``blosc``, ``csv``, ``feather``, ``hdf5``, ``npz``, ``parquet``.
     options
         Of the format.
 
     Raises
     ------
     BatchError
-        The destination takes another number of components, or other shapes or dtypes.
+        The destination takes another number of components, or other shapes or dtypes; or a file of that format cannot
+        hold them, or the ids.
     UnknownItemError
         An array has no place for an item.
     SettingError
-        There is no such format.
+        There is no such format, or it has no such options.
+    MissingExtraError
+        The library of the format is not installed.
 
     Examples
     --------
@@ -51,21 +56,28 @@ def dumped(components: Mapping[str, Any], ids: np.ndarray[Any, Any], dst: Any, f
     >>> everything
     array([0, 2, 0, 6])
     """
+    for name, data in components.items():
+        if data is None:
+            raise BatchError(f"The component {name!r} has no data to dump.")
     if fmt is not None:
-        raise SettingError(
-            f"fmt is {fmt!r}, but has to be one of {', '.join(map(repr, FORMATS)) or 'none'}, or None for what is in "
-            "memory."
-        )
+        _check_named(components)
+        write_content(dst, fmt, components, ids, **options)
+        return
     if options:
         raise SettingError(
             f"{named(sorted(options))}: what is in memory is dumped into without such options. Say with fmt which "
             "format they are for."
         )
-    for name, data in components.items():
-        if data is None:
-            raise BatchError(f"The component {name!r} has no data to dump.")
     for put in [_putter(part, name, data, ids) for part, name, data in _pairs(components, dst)]:
         put()  # only when all of them can be put
+
+
+def _check_named(components: Mapping[str, Any]) -> None:
+    if not components or not all(is_name(name) for name in components):
+        raise BatchError(
+            "A file has components by their names, but the batch has none, or data without names. Name the data first, "
+            "as in batch.data = {'images': batch.data}."
+        )
 
 
 def _pairs(components: Mapping[str, Any], dst: Any) -> list[tuple[Any, str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from luisy_dir.errors import BatchError
@@ -24,6 +26,7 @@ class Expression:
         raise NotImplementedError(f"{type(self).__name__} has to say its value in a method evaluate(batch).")
 
 
+@dataclass(eq=False)
 class PerItem(Expression):
     """An argument that is another one for each item of the batch.
 
@@ -40,8 +43,7 @@ class PerItem(Expression):
     array([1, 8, 1])
     """
 
-    def __init__(self, values: Any) -> None:
-        self.values = values
+    values: Any
 
     def evaluate(self, batch: Acting) -> PerItem:
         """It with its values, one an item.
@@ -60,13 +62,15 @@ class PerItem(Expression):
 
 
 def evaluated(value: Any, batch: Acting) -> Any:
-    """It without expressions, which may also be in lists, tuples and dicts."""
+    """It without expressions, which may also be in lists, tuples and dicts; the same object where there are none."""
     if isinstance(value, Expression):
         return value.evaluate(batch)
     if type(value) in {list, tuple}:
-        return type(value)(evaluated(part, batch) for part in value)
+        parts = [evaluated(part, batch) for part in value]
+        return value if all(map(operator.is_, parts, value)) else type(value)(parts)
     if type(value) is dict:
-        return {name: evaluated(part, batch) for name, part in value.items()}
+        by_name = {name: evaluated(part, batch) for name, part in value.items()}
+        return value if all(map(operator.is_, by_name.values(), value.values())) else by_name
     return value
 
 

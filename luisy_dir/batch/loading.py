@@ -1,16 +1,15 @@
-"""Loading: data out of an array, a tuple, a dict or a frame, as components of a batch."""
+"""Loading: data out of an array, a tuple, a dict, a frame or a file, as components of a batch."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from luisy_dir.batch.files import read_content
 from luisy_dir.batch.rows import frame_rows, is_frame, is_mapping, named, rows_of
 from luisy_dir.errors import BatchError, SettingError
 
 if TYPE_CHECKING:
     import numpy as np
-
-FORMATS: tuple[str, ...] = ()
 
 
 def loaded(
@@ -26,9 +25,13 @@ def loaded(
         - a tuple of such: as many components as it has parts;
         - a dict of such by the names of components;
         - a DataFrame whose index has the ids: components are its columns; with ``dst`` a text, all its columns are one
-          component of two dimensions, or the one column of it, if it has no other and that has the component's name.
+          component of two dimensions, or the one column of it, if it has no other and that has the component's name;
+        - with ``fmt``, the name of a file. Its rows are found by the ids that it has: those that
+          :func:`~luisy_dir.batch.dumping.dumped` has put there, or those in the column ``index_col`` of a table; the id
+          of a row of a file without ids is its position. With ``dst`` a text, that is the name of one component of the
+          file, or, if it has none of that name, all columns of the table together.
     fmt
-        None for what is in memory.
+        None for what is in memory; or ``blosc``, ``csv``, ``feather``, ``hdf5``, ``npz``, ``parquet``.
     ids
         Of the items, one dimension.
     dst
@@ -48,7 +51,9 @@ def loaded(
     UnknownItemError
         It has no row for an item.
     SettingError
-        There is no such format.
+        There is no such format, or it has no such options.
+    MissingExtraError
+        The library of the format is not installed.
 
     Examples
     --------
@@ -57,10 +62,7 @@ def loaded(
     {'images': array([10, 30]), 'masks': array([100, 300])}
     """
     if fmt is not None:
-        raise SettingError(
-            f"fmt is {fmt!r}, but has to be one of {', '.join(map(repr, FORMATS)) or 'none'}, or None for data that is "
-            "in memory."
-        )
+        return _of_file(src, fmt, ids, dst, **options)
     if options:
         raise SettingError(
             f"{named(sorted(options))}: data that is in memory is loaded without such options. Say with fmt which "
@@ -74,6 +76,35 @@ def loaded(
         return _of_parts(src, ids, dst)
     name = _only(dst)
     return {name: rows_of(src, ids, f"what is loaded into {name!r}")}
+
+
+def _of_file(
+    src: Any, fmt: str, ids: np.ndarray[Any, Any], dst: str | tuple[str, ...] | None, **options: Any
+) -> dict[str, Any]:
+    content = read_content(src, fmt, has_text_ids=_are_texts(ids), **options)
+    places = content.positions_of(ids, f"the file {src!r}")
+    arrays = content.arrays
+    if isinstance(dst, str) and dst not in arrays:
+        return {dst: _together(list(arrays.values()), dst)[places]}
+    return {name: arrays[name][places] for name in _known(tuple(arrays), dst, "parts")}
+
+
+def _are_texts(ids: np.ndarray[Any, Any]) -> bool:
+    return ids.dtype.kind == "U" or (ids.dtype.kind == "O" and all(isinstance(item_id, str) for item_id in ids))
+
+
+def _together(columns: list[Any], dst: str) -> Any:
+    """Several columns as one component, as of a frame."""
+    import numpy as np
+
+    if len(columns) == 1:
+        return columns[0]
+    if any(column.ndim != 1 for column in columns):
+        raise BatchError(
+            f"The file has several parts, of which none is called {dst!r}, and items with axes, so that they are not "
+            "one component together. Name with dst which of them to load."
+        )
+    return np.stack(columns, axis=1)
 
 
 def _of_frame(src: Any, ids: np.ndarray[Any, Any], dst: str | tuple[str, ...] | None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import xxhash
 
 from luisy_dir.dataset.collated import Collated
 from luisy_dir.dataset.errand import UnknownLoader, do_errand, received
-from luisy_dir.dataset.loading import Loader, Portion, named
+from luisy_dir.dataset.loading import Loads, Portion, named
 from luisy_dir.engines import open_engine
 from luisy_dir.engines.loss import WorkerLost
 from luisy_dir.engines.mapping import drain, give_up_soon
@@ -49,7 +49,7 @@ class Crew:
         The loader cannot be sent to worker processes.
     """
 
-    def __init__(self, engine: str, workers: int, loader: Loader) -> None:
+    def __init__(self, engine: str, workers: int, loader: Loads) -> None:
         self._loader = loader
         self._workers = workers
         self._executor = open_engine(engine, workers, imports_main=False)  # a training script may load a lot
@@ -159,7 +159,7 @@ class Crew:
             raise
 
 
-def _load_here(loader: Loader, portion: Portion, is_over: threading.Event) -> Collated:
+def _load_here(loader: Loads, portion: Portion, is_over: threading.Event) -> Collated:
     def begin(_: int) -> None:
         if is_over.is_set():
             raise _Over
@@ -167,7 +167,7 @@ def _load_here(loader: Loader, portion: Portion, is_over: threading.Event) -> Co
     return loader.load(portion, begin)
 
 
-def _pickled(loader: Loader) -> bytes:
+def _pickled(loader: Loads) -> bytes:
     try:
         pickled: bytes = cloudpickle.dumps(loader)
     except Exception as error:

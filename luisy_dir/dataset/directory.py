@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
+from luisy_dir.batch.batch import Batch
+from luisy_dir.batch.source import BatchSource
 from luisy_dir.dataset.arguments import whole
 from luisy_dir.dataset.batches import Batches
 from luisy_dir.dataset.changes import Change, Convert, Copy, ExpandDims, Index, Squeeze, Window, window
@@ -356,6 +358,34 @@ class DirectoryDataset(Sequence[Any]):
             world=world,
         )
         return batches.at_epoch(self._epoch)
+
+    def batch_source(
+        self, component: str = "images", *, batch_class: type[Batch] = Batch, seed: int = 0, **others: DirectoryDataset
+    ) -> BatchSource:
+        """The items as batches with named components, see :class:`luisy_dir.Batch`.
+
+        Parameters
+        ----------
+        component
+            What the data of this dataset is called there.
+        batch_class
+            Of the batches.
+        seed
+            Of the random numbers of all batches.
+        others
+            Further datasets of the same keys, by the names of their components.
+
+        Returns
+        -------
+        BatchSource
+            With ``gen_batch`` and ``next_batch``; keys are the ids of the items.
+
+        Raises
+        ------
+        BatchError
+            A key is in one dataset and not in another.
+        """
+        return BatchSource.join(batch_class, seed=seed, **{component: self, **others})
 
     # Datasets on top of it
 

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import cloudpickle
 
 from luisy_dir.dataset.collated import Collated
-from luisy_dir.dataset.loading import Loader, Portion
+from luisy_dir.dataset.loading import Loads, Portion
 from luisy_dir.engines import slate
 from luisy_dir.engines.child import end_with_parent
 from luisy_dir.engines.packing import pack_error, unpack_error
 from luisy_dir.errors import DefinitionError
 
 _REMEMBERED = 4
-_known: OrderedDict[str, Loader] = OrderedDict()  # of this worker, by their digests
+_known: OrderedDict[str, Loads] = OrderedDict()  # of this worker, by their digests
 
 
 class UnknownLoader(Exception):  # noqa: N818 - the errand is sent again, with its loader
@@ -61,7 +61,7 @@ def do_errand(digest: str, pickled: bytes | None, portion: Portion) -> bytes:
             seen.put_down()
 
 
-def _loader(digest: str, pickled: bytes | None) -> Loader | None:
+def _loader(digest: str, pickled: bytes | None) -> Loads | None:
     loader = _known.get(digest)
     if loader is None and pickled is not None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from luisy_dir.dataset.collated import Collated, Members
 from luisy_dir.dataset.collation import Collation
@@ -40,6 +40,13 @@ class Portion(NamedTuple):
 
 def _nothing(_: int) -> None:
     pass
+
+
+class Loads(Protocol):
+    """What can be sent to workers to load batches."""
+
+    def load(self, portion: Portion, begin: Callable[[int], object] = _nothing) -> Collated:
+        """The data of a batch; ``begin`` is called with the number of each item before it is read."""
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,12 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from luigi.local_target import LocalFileSystem
 from luigi.target import FileSystemTarget
 
 from luisy_dir import generations
-from luisy_dir.dataset.directory import DirectoryDataset
-from luisy_dir.dataset.published import PublishedItems
 from luisy_dir.engines.event_loop import plain
 from luisy_dir.errors import (
     DefinitionError,
@@ -33,6 +31,9 @@ from luisy_dir.storage import local
 from luisy_dir.transaction import DEFAULT_KEEP
 from luisy_dir.unpacking import PackReader
 from luisy_dir.verification import Verification, verify
+
+if TYPE_CHECKING:
+    from luisy_dir.dataset.directory import DirectoryDataset
 
 logger = logging.getLogger("luigi-interface.luisy_dir")
 
@@ -268,6 +269,9 @@ class DirectoryTarget(_AnyDirectory):
         DatasetError
             Two files have the same key.
         """
+        from luisy_dir.dataset.directory import DirectoryDataset
+        from luisy_dir.dataset.published import PublishedItems
+
         known = registered_formats().get(self.format.suffix)
         read_file = None if known is not None and known.read is self.format.read else self.read_file
         items = PublishedItems(settled_manifest(self.path), suffix, read_file=read_file, own_suffix=self.format.suffix)

@@ -1,0 +1,466 @@
+"""What batches are made of: an index, files, splits and folds; and a source that gives them, loaded ahead or not."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from functools import partial
+
+import numpy as np
+import pytest
+
+from luisy_dir import Batch, BatchSource, FileIndex, open_dataset, write_dataset
+from luisy_dir.batch import pools
+from luisy_dir.batch.index import Index
+from luisy_dir.batch.rebatching import rebatched
+from luisy_dir.errors import BatchError, MissingInputError, SettingError, UnknownItemError
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left():
+    """No thread outlives a test."""
+    before = set(threading.enumerate())
+    yield
+    pools.close_pools()
+    assert [thread for thread in threading.enumerate() if thread not in before] == []
+
+
+def ids_of(batches):
+    return [batch.indices.tolist() for batch in batches]
+
+
+# An index
+
+
+def test_an_index_finds_items_and_takes_some_of_them():
+    index = Index(["b", "a", "c"])
+    assert (len(index), index.position("a"), "c" in index, "d" in index) == (3, 1, True, False)
+    assert index.subset([2, 0]).indices.tolist() == ["c", "b"]
+    with pytest.raises(UnknownItemError, match="no item 'd'; it has 'b', 'a', 'c'"):
+        index.position("d")
+
+
+def test_an_index_is_that_of_a_batch():
+    index = Index([7, 5])
+    assert Batch(index).indices.tolist() == [7, 5]
+    assert Index(Batch(index)).indices.tolist() == [7, 5]
+
+
+def test_an_id_that_is_there_twice_is_refused():
+    with pytest.raises(BatchError, match="same id: 7"):
+        Index([7, 8, 7])
+    with pytest.raises(BatchError, match="same id: 2"):
+        _ = Index([1, 2]) + Index([2, 3])
+
+
+def test_indices_are_added():
+    assert (Index([1, 2]) + Index([3])).indices.tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("shares", "sizes"),
+    [
+        (0.8, [8, 2]),
+        ([0.8, 0.2], [8, 2]),
+        ((0.6, 0.2, 0.2), [6, 2, 2]),
+        ([0.5, 0.3], [5, 3, 2]),
+        (1, [10, 0]),
+        (0.0, [0, 10]),
+        ([1 / 3] * 3, [3, 4, 3]),
+    ],
+)
+@pytest.mark.parametrize("shuffle", [False, True, 42])
+def test_parts_of_a_split_have_all_items_and_share_none(shares, sizes, shuffle):
+    parts = Index(10).split(shares, shuffle=shuffle)
+    assert [len(part) for part in parts] == sizes
+    together = [item_id for part in parts for item_id in part.indices.tolist()]
+    assert sorted(together) == list(range(10))
+    assert (together == list(range(10))) == (shuffle is False)
+
+
+def test_a_split_is_drawn_by_its_seed():
+    def train(seed):
+        return Index(100).split(shuffle=seed)[0].indices.tolist()
+
+    assert train(1) == train(1) != train(2)
+    assert train(True) == train(0)
+    assert train(np.int64(1)) == train(1)
+
+
+@pytest.mark.parametrize("shares", [[], [0.9, 0.2], -0.1, [0.5, -0.1], float("nan"), 2])
+def test_shares_that_are_none_are_refused(shares):
+    with pytest.raises(SettingError, match="shares is"):
+        Index(10).split(shares)
+
+
+def test_folds_test_each_item_once_and_train_with_all_others():
+    folds = Index(10).folds(3)
+    assert [fold.test.indices.tolist() for fold in folds] == [[0, 1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    for train, test in Index(10).folds(3, shuffle=7):
+        assert sorted([*train.indices, *test.indices]) == list(range(10))
+    with pytest.raises(SettingError, match="from 2 to 10 folds"):
+        Index(10).folds(11)
+
+
+# Files
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("cats/1.png", "cats/2.png", "dogs/1.png", "dogs/deep/1.png", "cats/1.txt", "top.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    return tmp_path
+
+
+def test_files_of_one_folder_are_called_by_their_names(folder):
+    index = FileIndex(folder / "cats" / "*.png")
+    assert index.indices.tolist() == ["1.png", "2.png"]
+    assert index.path("2.png") == str(folder / "cats" / "2.png")
+
+
+@pytest.mark.parametrize(
+    ("globs", "ids"),
+    [
+        ("*/*.png", ["cats/1.png", "cats/2.png", "dogs/1.png"]),
+        (["cats/*.png", "dogs/*.png"], ["cats/1.png", "cats/2.png", "dogs/1.png"]),
+        (["cats/*.png", "dogs/**/*.png"], ["cats/1.png", "cats/2.png", "dogs/1.png", "dogs/deep/1.png"]),
+        (["*.png", "cats/1.png"], ["cats/1.png", "top.png"]),
+        (["cats/*.png", "cats/1*"], ["1.png", "1.txt", "2.png"]),
+    ],
+)
+def test_equal_names_in_several_folders_are_kept_apart(folder, globs, ids):
+    """Also where globs find different numbers of files."""
+    globs = [str(folder / each) for each in ([globs] if isinstance(globs, str) else globs)]
+    index = FileIndex(globs)
+    assert index.indices.tolist() == ids
+    assert all(os.path.isfile(index.path(item_id)) for item_id in ids)
+
+
+def test_suffixes_are_dropped_if_asked_unless_two_files_would_be_one(folder):
+    assert FileIndex(folder / "cats/*.png", no_ext=True).indices.tolist() == ["1", "2"]
+    with pytest.raises(BatchError, match=r"'1'.*no_ext=False"):
+        FileIndex(folder / "cats/*", no_ext=True)
+
+
+def test_folders_are_taken_if_asked(folder):
+    assert FileIndex(folder / "*", dirs=True).indices.tolist() == ["cats", "dogs"]
+
+
+def test_a_glob_that_finds_nothing_is_named(folder):
+    with pytest.raises(MissingInputError, match=r"jpg' finds no file"):
+        FileIndex([folder / "cats/*.png", folder / "cats/*.jpg"])
+
+
+def test_parts_of_files_know_their_paths(folder):
+    index = FileIndex(folder / "*/*.png")
+    part = index.split(0.34)[0]
+    batch = next(BatchSource(part).gen_batch(1))
+    assert batch.index.path(batch.indices[0]) == str(folder / "cats/1.png")
+    with pytest.raises(UnknownItemError):
+        part.path("dogs/1.png")
+
+
+# A source
+
+
+def source_of(n=5, **options):
+    return BatchSource(n, preloaded={"images": np.arange(100) * 10, "labels": np.arange(100)}, **options)
+
+
+def test_batches_come_in_order_with_a_smaller_one_at_the_end():
+    batches = list(source_of().gen_batch(2))
+    assert ids_of(batches) == [[0, 1], [2, 3], [4]]
+    assert [batch.images.tolist() for batch in batches] == [[0, 10], [20, 30], [40]]
+
+
+@pytest.mark.parametrize(
+    ("options", "sizes"),
+    [
+        ({"n_epochs": 2}, [2, 2, 1, 2, 2, 1]),
+        ({"n_epochs": 2, "drop_last": True}, [2, 2, 2, 2]),
+        ({"n_iters": 4}, [2, 2, 1, 2]),
+        ({"n_iters": 0}, []),
+        ({"n_epochs": 0}, []),
+    ],
+)
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_epochs_or_iterations_bound_the_batches(options, sizes, prefetch):
+    batches = list(source_of().gen_batch(2, prefetch=prefetch, **options))
+    assert [batch.size for batch in batches] == sizes
+    assert [batch.epoch for batch in batches] == [0, 0, 0, 1, 1, 1][: len(sizes)] or options.get("drop_last")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"n_iters": 1, "n_epochs": 1}, "Say one of them"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"batch_size": 2.5}, "batch_size is 2.5"),
+        ({"batch_size": 6, "drop_last": True}, "do not fill a batch of 6"),
+        ({"shuffle": "yes"}, "shuffle is 'yes'"),
+        ({"prefetch": -1}, "prefetch is -1"),
+        ({"workers": 0}, "workers is 0"),
+        ({"n_epochs": -1}, "n_epochs is -1"),
+    ],
+)
+def test_what_cannot_be_is_refused_when_it_is_asked_for(options, words):
+    with pytest.raises(SettingError, match=words):
+        source_of().gen_batch(**({"batch_size": 2, "prefetch": 1} | options))
+
+
+def test_no_items_are_no_batches_and_no_endless_search_for_them():
+    assert list(source_of(0).gen_batch(2, n_iters=3)) == []
+    with pytest.raises(StopIteration):
+        source_of(0).next_batch(2)
+
+
+def test_each_epoch_has_an_order_of_its_own_by_the_seed():
+    def order(shuffle, seed=0):
+        batches = source_of(20, seed=seed).gen_batch(20, shuffle, n_epochs=2)
+        return [batch.indices.tolist() for batch in batches]
+
+    first, second = order(42)
+    assert sorted(first) == sorted(second) == list(range(20))
+    assert len({tuple(first), tuple(second), tuple(range(20))}) == 3
+    assert order(42) == order(True, seed=42) == order(42, seed=3)
+
+
+def test_the_next_batch_goes_on_until_other_arguments_or_a_reset():
+    source = source_of()
+    assert ids_of(source.next_batch(2) for _ in range(4)) == [[0, 1], [2, 3], [4], [0, 1]]
+    assert source.next_batch(3).indices.tolist() == [0, 1, 2]
+    assert source.next_batch(3).indices.tolist() == [3, 4]
+    source.reset()
+    assert source.next_batch(3).indices.tolist() == [0, 1, 2]
+    assert source.next_batch(5, n_epochs=1).size == 5
+    with pytest.raises(StopIteration):
+        source.next_batch(5, n_epochs=1)
+
+
+def test_next_and_generated_batches_are_the_same():
+    def draw(batch):
+        return batch.apply_parallel(add_noise, src="images", requires_rng=True).images.tolist()
+
+    source = source_of(12, seed=42)
+    generated = [draw(batch) for batch in source.gen_batch(4, True, n_epochs=2)]
+    assert [draw(source.next_batch(4, True, prefetch=2)) for _ in range(6)] == generated
+    source.reset()
+
+
+def test_a_batch_knows_its_source_its_seed_and_class():
+    class Pictures(Batch):
+        components = "images", "masks"
+
+    source = source_of(batch_class=Pictures, seed=7)
+    for prefetch in (0, 1):
+        batch = next(source.gen_batch(2, prefetch=prefetch))
+        assert (type(batch), batch.dataset, batch.seed, batch.masks) == (Pictures, source, 7, None)
+
+
+def test_batches_of_a_class_that_cannot_be_imported_come_from_processes():
+    """As in a notebook; and they are of that class, not of a copy of it."""
+
+    class Local(Batch):
+        components = "images", "labels"
+
+    batches = list(source_of(batch_class=Local).gen_batch(3, prefetch=1, engine="processes"))
+    assert [type(batch) for batch in batches] == [Local, Local]
+    assert batches[0].images.tolist() == [0, 10, 20]
+
+
+def test_a_part_of_a_source_has_its_data():
+    train, test = source_of(10, seed=3).split(0.7, shuffle=1)
+    assert (len(train), len(test), test.seed) == (7, 3, 3)
+    for batch in test.gen_batch(3):
+        assert (batch.images == batch.indices * 10).all()
+
+
+def test_a_batch_becomes_a_source():
+    source = Batch.from_data([7, 3, 5], {"images": [70, 30, 50]}).as_dataset(BatchSource)
+    assert [batch.images.tolist() for batch in source.gen_batch(2)] == [[70, 30], [50]]
+
+
+# Random numbers
+
+
+def add_noise(image, rng):
+    return image + rng.uniform()
+
+
+def noisy(batch):
+    return batch.apply_parallel(add_noise, src="images", dst="noisy", requires_rng=True, target="for")
+
+
+def values_of(batches):
+    return {
+        (batch.epoch, item_id): batch.get(item_id, "noisy").item() for batch in batches for item_id in batch.indices
+    }
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return values_of(map(noisy, source_of(12, seed=42).gen_batch(4, True, n_epochs=2)))
+
+
+@pytest.mark.parametrize("prefetch", [0, 1, 2, 5])
+@pytest.mark.parametrize("workers", [1, 2, 7])
+@pytest.mark.parametrize("size", [1, 4, 12])
+def test_values_depend_on_no_workers_prefetch_or_size_of_a_batch(expected, prefetch, workers, size):
+    batches = source_of(12, seed=42).gen_batch(size, True, n_epochs=2, prefetch=prefetch, workers=workers, action=noisy)
+    assert values_of(batches) == expected
+
+
+def test_values_do_not_depend_on_processes(expected):
+    batches = source_of(12, seed=42).gen_batch(
+        4, True, n_epochs=2, prefetch=2, workers=2, engine="processes", action=noisy
+    )
+    batches = list(batches)
+    assert values_of(batches) == expected
+    assert batches[0].components == ("images", "labels", "noisy")
+
+
+@pytest.mark.parametrize("target", ["for", "threads", "async", "mpc"])
+def test_values_do_not_depend_on_the_target(expected, target):
+    def done(batch):
+        return batch.apply_parallel(add_noise, src="images", dst="noisy", requires_rng=True, target=target)
+
+    batches = source_of(12, seed=42).gen_batch(4, True, n_epochs=2, prefetch=2, action=done)
+    assert values_of(batches) == expected
+
+
+def test_the_order_depends_on_no_workers():
+    orders = {
+        tuple(map(tuple, ids_of(source_of(12).gen_batch(4, 42, prefetch=prefetch, workers=workers))))
+        for prefetch, workers in [(0, 1), (1, 1), (2, 7), (5, 2)]
+    }
+    assert len(orders) == 1
+
+
+# Errors and early ends
+
+
+def fail_at(bad, batch):
+    if bad in batch.indices:
+        raise ValueError("there is no picture")
+    return batch
+
+
+@pytest.mark.parametrize("engine", ["threads", "processes"])
+@pytest.mark.parametrize("prefetch", [0, 1, 3])
+def test_an_error_is_raised_where_its_batch_would_be(engine, prefetch):
+    batches = source_of(8).gen_batch(2, prefetch=prefetch, engine=engine, action=partial(fail_at, 4))
+    assert ids_of([next(batches), next(batches)]) == [[0, 1], [2, 3]]
+    with pytest.raises(ValueError, match="no picture") as raised:
+        next(batches)
+    assert any("'4', '5'" in note for note in raised.value.__notes__)
+    with pytest.raises(StopIteration):
+        next(batches)
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_data_that_is_not_there_is_an_error_in_its_place(prefetch):
+    source = BatchSource(6, preloaded={"images": np.arange(4)})
+    batches = source.gen_batch(2, prefetch=prefetch)
+    assert ids_of([next(batches), next(batches)]) == [[0, 1], [2, 3]]
+    with pytest.raises(UnknownItemError, match="4"):
+        next(batches)
+
+
+def test_closing_early_ends_the_workers_and_begins_no_other_batch():
+    begun = []
+    batches = source_of(100).gen_batch(1, prefetch=2, workers=2, action=lambda batch: begun.append(batch) or batch)
+    next(batches)
+    batches.close()
+    count = len(begun)
+    assert count <= 6
+    assert not [thread for thread in threading.enumerate() if "ThreadPool" in thread.name]
+    assert len(begun) == count
+
+
+def test_a_program_that_leaves_batches_behind_comes_to_its_end():
+    """Neither closed, nor had to the end, nor without an error."""
+    program = """
+import numpy as np
+from luisy_dir import BatchSource
+source = BatchSource(100, preloaded={"images": np.arange(100)})
+left = source.gen_batch(1, prefetch=3, workers=2)
+next(left)
+source.next_batch(1, prefetch=3, workers=2)
+raise SystemExit(7)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 7
+
+
+# Batches of another size
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_batches_are_put_together_anew_within_an_epoch(prefetch):
+    def sizes(size, **options):
+        batches = source_of(7).gen_batch(2, n_epochs=2, prefetch=prefetch)
+        return ids_of(rebatched(batches, size, **options))
+
+    assert sizes(3) == [[0, 1, 2], [3, 4, 5], [6]] * 2
+    assert sizes(1) == [[n] for n in range(7)] * 2
+    assert sizes(3, drop_last=True) == [[0, 1, 2], [3, 4, 5]] * 2
+
+
+def test_batches_that_were_left_without_items_are_passed_over():
+    batches = source_of(6).gen_batch(2, n_epochs=2, action=lambda batch: batch[batch.indices < 3])
+    assert ids_of(rebatched(batches, 2)) == [[0, 1], [2]] * 2
+
+
+def test_leaving_them_early_ends_the_workers():
+    batches = rebatched(source_of(100).gen_batch(2, prefetch=2), 3)
+    assert next(batches).images.tolist() == [0, 10, 20]
+    batches.close()
+    assert not [thread for thread in threading.enumerate() if "ThreadPool" in thread.name]
+
+
+# Directories
+
+
+@pytest.fixture
+def datasets(tmp_path, request):
+    for name, factor in (("images", 1), ("masks", 100)):
+        with write_dataset(tmp_path / name) as writer:
+            for key in range(6):
+                writer.add(f"pets/{key}", np.full((2, 2), key * factor))
+    yield open_dataset(tmp_path / "images"), open_dataset(tmp_path / "masks")
+    request.node.funcargs.clear()  # which hold their maps until the test is torn down
+
+
+@pytest.mark.parametrize("options", [{}, {"prefetch": 2}, {"prefetch": 1, "workers": 2, "engine": "processes"}])
+def test_directories_are_components_of_the_same_items(datasets, options):
+    images, masks = datasets
+    for batch in images.batch_source("images", masks=masks).gen_batch(4, shuffle=5, **options):
+        assert batch.components == ("images", "masks")
+        assert batch.images.shape == (batch.size, 2, 2)
+        assert (batch.masks == batch.images * 100).all()
+        assert [f"pets/{image[0, 0]}" for image in batch.images] == batch.indices.tolist()
+
+
+def test_directories_of_other_keys_are_refused(datasets):
+    images, masks = datasets
+    with pytest.raises(BatchError, match=r"'pets/5' are in 'images' or in 'masks', and not in both"):
+        images.batch_source("images", masks=masks[:5])
+
+
+def test_what_is_random_in_a_dataset_belongs_to_the_epoch(datasets):
+    images = datasets[0].map(lambda image, item: image + item.rng.uniform(size=image.shape))
+    first, second, again = (batch.images for batch in images.batch_source().gen_batch(6, n_epochs=3))
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(second, again)
+    assert np.array_equal(first, next(images.batch_source().gen_batch(6)).images)
+
+
+def test_a_source_is_pickled(datasets):
+    source = datasets[0].batch_source()
+    source.next_batch(2)
+    copy = pickle.loads(pickle.dumps(source))
+    assert copy.next_batch(2).indices.tolist() == ["pets/0", "pets/1"]
+    source.reset()
