@@ -14,7 +14,7 @@ import luisy_dir as luisy
 from luisy_dir import Batch, BatchSource, Flow, apply_parallel
 from luisy_dir.batch import pools
 from luisy_dir.batch.expressions import PerItem
-from luisy_dir.batch.values import Calculated, Drawn, OfBatch
+from luisy_dir.batch.values import Calculated, Drawn, DrawnPerItem, OfBatch
 from luisy_dir.errors import BatchError, BatchItemsError, DefinitionError
 
 
@@ -187,6 +187,19 @@ def test_what_is_drawn_for_a_batch_is_the_same_again():
     assert first.images.tolist() == again.images.tolist() != other.images.tolist()
     assert first.masks.tolist() == again.masks.tolist()
     assert len(set((first.masks - [0, 1]).tolist())) == 2
+
+
+def test_what_is_drawn_for_items_belongs_to_them_and_to_the_action():
+    flow = Flow().plus(DrawnPerItem("uniform"), src="images").plus(DrawnPerItem("uniform"), src="masks")
+
+    def drawn(positions, **options):
+        batch = flow(source(**options).batch(positions))
+        return (batch.images - batch.indices * 10).tolist(), (batch.masks - batch.indices).tolist()
+
+    images, masks = drawn([0, 1, 2])
+    assert np.allclose(drawn([2, 0]), [[images[2], images[0]], [masks[2], masks[0]]])
+    assert len({*np.round(images, 9), *np.round(masks, 9)}) == 6
+    assert not np.allclose(drawn([0, 1, 2], seed=1)[0], images)
 
 
 def test_what_the_batch_has_not_is_named():
