@@ -149,6 +149,17 @@ class Unkind(Exception):
         super().__init__(one)
 
 
+class Unwelcome:
+    """Cannot be unpickled, whoever pickles it."""
+
+    def __reduce__(self):
+        return refuse, ()
+
+
+def refuse():
+    raise ValueError("not here")
+
+
 def raise_on_three(data):
     """A collation that fails where one of the items is the third."""
     if any(array.ravel()[0] == 3 for array in data):
