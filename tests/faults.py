@@ -38,14 +38,17 @@ MUTATING = (
     "open", "write", "mkdir", "makedirs", "rename", "rename_noreplace", "link", "unlink", "rmdir", "utime", "lock",
     "fsync", "fdatasync", "syncfs",
 )  # fmt: skip
-LOOKING = ("scandir", "lstat", "stat", "fstat", "read", "read_at", "read_file", "map_file", "free_space", "mount_id")
+LOOKING = (
+    "scandir", "lstat", "stat", "fstat", "read", "read_at", "read_file", "map_file", "map_descriptor", "free_space",
+    "mount_id",
+)  # fmt: skip
 # A close that fails would leave a descriptor behind that no program can close, and changes nothing on the disk; the
 # other two only wrap a descriptor, or answer "unknown" by themselves.
 NEVER_FAILING = ("close", "open_file", "boot_id")
 
 _WRITES = os.O_CREAT | os.O_WRONLY | os.O_RDWR
 SYNCS = ("fsync", "fdatasync", "syncfs")
-_MAKING_DESCRIPTORS = ("open", "scandir", "read_file", "map_file")
+_MAKING_DESCRIPTORS = ("open", "scandir", "read_file", "map_file", "map_descriptor")
 DIED = 137
 # Errors whose advice would be wrong where a disk fails, or a descriptor is missing.
 _MISLEADING = (

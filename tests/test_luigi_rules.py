@@ -181,6 +181,12 @@ def collect(cls, *events):
     return seen
 
 
+def join_task_processes():
+    """Luigi does not wait for a process that has sent its result."""
+    for child in multiprocessing.active_children():
+        child.join()
+
+
 def wait_until(is_true, seconds=60):
     deadline = time.monotonic() + seconds
     while not is_true():
@@ -566,8 +572,7 @@ class TestTaskProcessContext:
     def test_it_is_entered_before_the_run_and_left_when_the_directory_is_published(self, letters, configure, workers):
         configure(worker={"task_process_context": "rule_tasks.Traced"})
         assert build(TracedUpper(), TracedLower(), workers=workers).status == Status.SUCCESS
-        for child in multiprocessing.active_children():  # Luigi does not wait for a process that has sent its result
-            child.join()
+        join_task_processes()
         for name in ("TracedUpper", "TracedLower"):
             assert [line for line in traces() if name in line] == [
                 f"enter {name}()", f"process {name} a", f"process {name} b", f"exit {name}() complete",
@@ -577,6 +582,7 @@ class TestTaskProcessContext:
     def test_it_is_left_after_a_failure_too(self, letters, configure, workers):
         configure(worker={"task_process_context": "rule_tasks.Traced"})
         assert build(FailingAlways(), workers=workers).status == Status.FAILED
+        join_task_processes()
         assert traces() == ["enter FailingAlways()", "exit FailingAlways() incomplete"]
 
 
