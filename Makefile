@@ -27,7 +27,7 @@ demo: $(STAMP)   ## build 240 images, run three layers over them, and say where 
 	@$(BIN)/luisy-dir demo $(DEMO)
 
 test: $(STAMP)   ## run all the tests
-	$(BIN)/python -m pytest -n 3 $(ARGS) # two cores, and tests that wait for processes a fifth of their time
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 # Reports are frames, which another pandas makes of the same entries in this process: no need for workers in others.
 test-pandas2: $(PANDAS2)/.installed ## run the tests that make frames with pandas 2
