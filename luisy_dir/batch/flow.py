@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from luisy_dir.batch.batch import Batch
+from luisy_dir.batch.continuing import Continued
 from luisy_dir.batch.expressions import evaluated
 from luisy_dir.batch.rebatching import rebatched
 from luisy_dir.batch.rows import described
@@ -52,7 +53,7 @@ class Flow:
     def __init__(self, source: BatchSource | None = None) -> None:
         self._source = source
         self._steps, self._size = (), None
-        self._next: tuple[dict[str, Any], Iterator[Any]] | None = None
+        self._continued = Continued()
 
     @property
     def source(self) -> BatchSource | None:
@@ -146,7 +147,7 @@ class Flow:
         return {"_steps": self._steps, "_size": self._size}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _source=None, _next=None)
+        self.__dict__.update(state, _source=None, _continued=Continued())
 
     def gen_batch(self, batch_size: int, shuffle: bool | int = False, **options: Any) -> Generator[Any, None, None]:  # noqa: FBT001, FBT002
         """Batches of the source, with all actions done.
@@ -179,18 +180,11 @@ class Flow:
         StopIteration
             With ``n_iters`` or ``n_epochs``, there are no more.
         """
-        asked = {"batch_size": batch_size, "shuffle": shuffle, **options}
-        if self._next is None or self._next[0] != asked:
-            self.reset()
-            endless = {} if {"n_iters", "n_epochs"} & set(options) else {"n_iters": 1 << 62}
-            self._next = asked, self.gen_batch(batch_size, shuffle, **(options | endless))
-        return next(self._next[1])
+        return self._continued.next(self.gen_batch, batch_size=batch_size, shuffle=shuffle, **options)
 
     def reset(self) -> None:
         """Let :meth:`next_batch` begin anew; what it has loaded ahead is let go."""
-        if self._next is not None:
-            self._next[1].close()  # type: ignore[attr-defined]
-            self._next = None
+        self._continued.reset()
 
     def run(self, batch_size: int, shuffle: bool | int = False, **options: Any) -> int:  # noqa: FBT001, FBT002
         """Do all actions with all batches, and let go of each.

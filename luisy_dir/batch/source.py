@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from luisy_dir.batch.batch import Batch
+from luisy_dir.batch.continuing import Continued
 from luisy_dir.batch.cutting import Cuts, epochs_at_most, whole_number
 from luisy_dir.batch.index import Index, shuffling
 from luisy_dir.batch.rows import is_mapping, named
@@ -46,8 +47,7 @@ class BatchSource:
         self.batch_class = batch_class
         self.preloaded = preloaded
         self.seed = int(seed)
-        self._next: tuple[dict[str, Any], Iterator[Any]] | None = None
-        self._asking = threading.Lock()
+        self._continued = Continued()
 
     @classmethod
     def join(cls, batch_class: type[Any] = Batch, *, seed: int = 0, **datasets: Any) -> Self:
@@ -84,12 +84,6 @@ class BatchSource:
     def __len__(self) -> int:
         """Number of items."""
         return len(self.index)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in {"_next", "_asking"}}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _next=None, _asking=threading.Lock())
 
     def on(self, index: Any) -> BatchSource:
         """The same data for other items, such as those of a part of :meth:`~luisy_dir.batch.index.Index.split`."""
@@ -206,26 +200,11 @@ class BatchSource:
         >>> [source.next_batch(2).indices.tolist() for _ in range(3)]
         [[0, 1], [2], [0, 1]]
         """
-        asked = {"batch_size": batch_size, "shuffle": shuffle, **options}
-        with self._asking:
-            if self._next is None or self._next[0] != asked:
-                self._end()
-                endless = {} if {"n_iters", "n_epochs"} & set(options) else {"n_iters": _ENDLESS}
-                self._next = asked, self.gen_batch(batch_size, shuffle, **(options | endless))
-            return next(self._next[1])
+        return self._continued.next(self.gen_batch, batch_size=batch_size, shuffle=shuffle, **options)
 
     def reset(self) -> None:
         """Let :meth:`next_batch` begin anew; what it has loaded ahead is let go."""
-        with self._asking:
-            self._end()
-
-    def _end(self) -> None:
-        if self._next is not None:
-            self._next[1].close()  # type: ignore[attr-defined]
-            self._next = None
-
-
-_ENDLESS = 1 << 62
+        self._continued.reset()
 
 
 @dataclass(frozen=True)
