@@ -209,8 +209,9 @@ class DirectoryTarget(_AnyDirectory):
 
     def items_of(self, manifest: Manifest) -> Iterator[tuple[Item, Any]]:
         """The same of one generation, as long as it is the one that is published."""
+        reader = self.reader  # one for all items, because it remembers what it has read of the manifest
         for item in published_items(manifest, self.format.suffix):
-            data, _ = read_stable(self.reader, item.path, item.sources[0])
+            data, _ = read_stable(reader, item.path, item.sources[0])
             yield item, data
 
     @contextlib.contextmanager
