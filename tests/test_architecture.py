@@ -170,7 +170,7 @@ def violations(module, source):
     mine = part_of(module)
     for name, is_at_top in imports(source):
         top = name.partition(".")[0]
-        if top == "luigi" and (FLOORS[mine] < LUIGI_FROM or mine == "compat"):
+        if top == "luigi" and FLOORS[mine] < LUIGI_FROM:
             yield f"{module} imports {name} below the rim"
         if top in LATE and is_at_top:
             yield f"{module} imports {name} at its top"

@@ -84,7 +84,19 @@ class Calculated(Expression):
 
 
 @dataclass(init=False, eq=False)
-class Drawn(Expression):
+class _OfGenerator(Expression):
+    """What a method of a random generator is called with."""
+
+    method: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def __init__(self, method: str, *args: Any, **kwargs: Any) -> None:
+        self.method, self.args, self.kwargs = method, args, kwargs
+
+
+@dataclass(init=False, eq=False)
+class Drawn(_OfGenerator):
     """What a method of :attr:`luisy_dir.Batch.random` draws: one value for the batch, or as many as ``size`` says.
 
     It belongs to the batch as a whole, and so depends on all ids in it; :class:`DrawnPerItem` belongs to an item.
@@ -105,13 +117,6 @@ class Drawn(Expression):
     True
     """
 
-    method: str
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-    def __init__(self, method: str, *args: Any, **kwargs: Any) -> None:
-        self.method, self.args, self.kwargs = method, args, kwargs
-
     def evaluate(self, batch: Acting) -> Any:
         """What is drawn."""
         draw = getattr(batch.random, self.method)
@@ -119,7 +124,7 @@ class Drawn(Expression):
 
 
 @dataclass(init=False, eq=False)
-class DrawnPerItem(Expression):
+class DrawnPerItem(_OfGenerator):
     """What a method of a random generator draws for each item, by the item's id.
 
     What is drawn depends on seed, epoch, the item's id and how many actions with random numbers the batch has seen, and
@@ -142,13 +147,6 @@ class DrawnPerItem(Expression):
     >>> some == [all_items[2], all_items[0]]
     True
     """
-
-    method: str
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-    def __init__(self, method: str, *args: Any, **kwargs: Any) -> None:
-        self.method, self.args, self.kwargs = method, args, kwargs
 
     def evaluate(self, batch: Acting) -> PerItem:
         """What is drawn, one an item."""

@@ -17,7 +17,7 @@ import xxhash
 from luisy_dir.dtypes import dtype_of_text
 from luisy_dir.entry import OutputFile
 from luisy_dir.errors import DamagedManifestError, InputChangedError
-from luisy_dir.storage import system
+from luisy_dir.storage import local, system
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,7 +129,7 @@ def _content(path: str, output: OutputFile) -> mmap.mmap | bytes:
             raise _changed(path, f"has {state.st_size} bytes, and {size} in its entry")
         if state.st_mtime_ns == mtime_ns and (map := _mapped(descriptor, size)) is not None:
             return map
-        content = _read(descriptor, output.start, output.size)
+        content = b"".join(local.blocks_at(descriptor, output.start, output.size))
         if xxhash.xxh3_128_hexdigest(content) != output.digest:
             raise _changed(path, "has other content than its entry says")
         return content
@@ -179,15 +179,6 @@ def _mapped(descriptor: int, size_bytes: int) -> mmap.mmap | None:
             raise
         _live.add(map)
         return map
-
-
-def _read(descriptor: int, start: int, size_bytes: int) -> bytes:
-    content = b""
-    while len(content) < size_bytes and (
-        more := system.read_at(descriptor, size_bytes - len(content), start + len(content))
-    ):
-        content += more
-    return content
 
 
 def dtype_of(output: OutputFile) -> np.dtype[Any] | None:
