@@ -14,7 +14,7 @@ import time
 
 import psutil
 import pytest
-from conftest import files_below
+from conftest import files_below, states_below
 
 from luisy_dir import errors
 from luisy_dir.manifest import read_manifest
@@ -143,16 +143,6 @@ def tree(directory):
     return found
 
 
-def state_of_everything(folder):
-    """Inode, size and time of change of every file and folder, by path."""
-    found = {}
-    for parent, _, names in os.walk(folder):
-        for path in (parent, *(os.path.join(parent, name) for name in names)):
-            state = os.lstat(path)
-            found[path] = state.st_ino, state.st_size, state.st_mtime_ns
-    return found
-
-
 def wait_until(is_so, what="it"):
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not is_so():
@@ -267,9 +257,9 @@ def run_to_its_end(start):
 
 def check_rests(task, run_to_its_end, **environment):
     """One more run begins no item and changes nothing."""
-    before = state_of_everything(task.get_outdir())
+    before = states_below(task.get_outdir())
     assert run_to_its_end("one more", **environment).begun() == []
-    assert state_of_everything(task.get_outdir()) == before
+    assert states_below(task.get_outdir()) == before
 
 
 def check_published(task, word="letter"):
@@ -363,10 +353,10 @@ class TestAHolderThatIsKilled:
         again = run_to_its_end("again")
         assert sorted(again.begun()) == sorted(set(KEYS) - finished)
         check_published(task)
-        before = state_of_everything(task.get_outdir())
+        before = states_below(task.get_outdir())
         killed.wake()
         wait_until(lambda: all(map(has_ended, family)), "the end of all processes")
-        assert state_of_everything(task.get_outdir()) == before
+        assert states_below(task.get_outdir()) == before
 
 
 class TestARunThatIsToldToEnd:
@@ -462,12 +452,12 @@ class TestASleeper:
         assert tree(task.output().path) == expected(word)
         assert task.output().verify(deep=True).is_whole
         assert task.complete()
-        left = state_of_everything(task.get_outdir())
+        left = states_below(task.get_outdir())
         record = read_manifest(task.output().path).record
         assert not sleeper.has_ended()
         sleeper.wake()
         code, said = sleeper.end()
-        assert state_of_everything(task.get_outdir()) == left
+        assert states_below(task.get_outdir()) == left
         assert read_manifest(task.output().path).record == record
         check_published(task, word)
         check_rests(task, run_to_its_end, NO_LOCKS="1")
