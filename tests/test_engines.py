@@ -587,7 +587,7 @@ UNGUARDED = """
 from luisy_dir.engines import open_engine
 from luisy_dir.engines.mapping import map_unordered
 
-print("runs")
+print("runs\\n", end="")  # in one write, or two workers' lines mix where output is not buffered
 
 def double(number):
     return 2 * number
