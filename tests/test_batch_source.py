@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import subprocess
@@ -12,11 +13,11 @@ from functools import partial
 import numpy as np
 import pytest
 
-from luisy_dir import Batch, BatchSource, FileIndex, open_dataset, write_dataset
+from luisy_dir import Batch, BatchSource, FileIndex, Flow, open_dataset, write_dataset
 from luisy_dir.batch import pools
 from luisy_dir.batch.index import Index
 from luisy_dir.batch.rebatching import rebatched
-from luisy_dir.errors import BatchError, MissingInputError, SettingError, UnknownItemError
+from luisy_dir.errors import BatchError, MissingInputError, SettingError, StateError, UnknownItemError
 
 
 @pytest.fixture(autouse=True)
@@ -249,6 +250,67 @@ def test_next_and_generated_batches_are_the_same():
     generated = [draw(batch) for batch in source.gen_batch(4, True, n_epochs=2)]
     assert [draw(source.next_batch(4, True, prefetch=2)) for _ in range(6)] == generated
     source.reset()
+
+
+@pytest.mark.parametrize("shuffle", [False, True, 42])
+@pytest.mark.parametrize("again", [{"prefetch": 5, "workers": 7}, {"prefetch": 1, "engine": "processes"}, {}], ids=str)
+def test_what_comes_behind_a_batch_comes_again_with_its_state(shuffle, again):
+    """Also in another program, and with another number of workers."""
+    options = {"batch_size": 4, "shuffle": shuffle, "n_epochs": 3, "action": noisy}
+    batches = list(source_of(10, seed=7).gen_batch(**options))
+    for k in (0, 2, 4, 8):
+        state = json.loads(json.dumps(batches[k].state_dict()))
+        resumed = list(source_of(10, seed=7).gen_batch(**options, **again, state=state))
+        assert ids_of(resumed) == ids_of(batches[k + 1 :])
+        assert values_of(resumed) == values_of(batches[k + 1 :])
+
+
+def test_another_size_of_a_batch_goes_on_with_the_next_item():
+    first, *_ = source_of(10).gen_batch(4, True, n_epochs=2)
+    order = [batch.indices.tolist() for batch in source_of(10).gen_batch(10, True, n_epochs=2)]
+    rest = source_of(10).gen_batch(3, True, n_epochs=2, state=first.state_dict())
+    assert ids_of(rest) == [order[0][4:7], order[0][7:], order[1][:3], order[1][3:6], order[1][6:9], order[1][9:]]
+
+
+def test_the_next_batches_and_those_of_a_flow_go_on_with_a_state():
+    chain = source_of(5) >> Flow().apply_parallel(np.negative, src="images")
+    state = chain.next_batch(2).state_dict()
+    assert [chain.next_batch(2, state=state).images.tolist() for _ in range(2)] == [[-20, -30], [-40]]
+    assert source_of(5).next_batch(2, state=state).indices.tolist() == [2, 3]
+    counted = source_of(5).gen_batch(2, n_iters=2, state=state)
+    assert ids_of(counted) == [[2, 3], [4]]
+
+
+@pytest.mark.parametrize(
+    ("source", "shuffle", "words"),
+    [
+        (source_of(6), True, "digest"),
+        (source_of(5, seed=1), True, "digest"),
+        (BatchSource([0, 1, 2, 4, 3]), True, "digest"),
+        (source_of(5), False, "shuffle"),
+        (source_of(5), 3, "seed"),
+    ],
+)
+def test_a_state_of_other_items_or_another_order_is_refused_at_once(source, shuffle, words):
+    state = next(source_of(5).gen_batch(2, True)).state_dict()
+    with pytest.raises(StateError, match=words):
+        source.gen_batch(2, shuffle, state=state)
+
+
+def test_a_state_of_other_data_of_a_directory_is_refused(datasets):
+    images, masks = datasets
+    state = next(images.batch_source("images", masks=masks).gen_batch(2)).state_dict()
+    with pytest.raises(StateError, match="digest"):
+        masks.batch_source("images", masks=masks).gen_batch(2, state=state)
+
+
+def test_a_batch_that_no_source_gave_has_no_state():
+    batch = next(source_of(5).gen_batch(4))
+    for other in (batch[:2], Batch(3), Batch.merge([batch, batch])[0], pickle.loads(pickle.dumps(batch))):
+        with pytest.raises(StateError, match="was not given by gen_batch"):
+            other.state_dict()
+    with pytest.raises(StateError, match="no state of batches"):
+        source_of(5).gen_batch(2, state={})
 
 
 def test_a_batch_knows_its_source_its_seed_and_class():

@@ -27,6 +27,7 @@ class Cuts:
     drop_last: bool
     n_iters: int | None = None
     n_epochs: int | None = None
+    begin: tuple[int, int] = (0, 0)  # an epoch, and how many items of it are done with
 
     @property
     def share(self) -> Share:
@@ -49,9 +50,10 @@ class Cuts:
     def _all(self) -> Iterator[Portion]:
         length = len(self.ids)
         order = Order(length, self.seed, self.is_shuffled)
-        for epoch in count() if self.n_epochs is None and length else range(self.n_epochs or 0):
+        first, done = self.begin
+        for epoch in count(first) if self.n_epochs is None and length else range(first, self.n_epochs or 0):
             of_epoch = order.of_epoch(epoch)
-            for begin, end, consumed in self.share.cuts(length):
+            for begin, end, consumed in self.share.cuts(length, done if epoch == first else 0):
                 positions = of_epoch[begin:end].copy()
                 yield Portion(tuple(map(str, self.ids[positions].tolist())), positions, epoch, consumed)
 

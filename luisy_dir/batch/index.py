@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import xxhash
 
 from luisy_dir.batch.ids import ids_of
 from luisy_dir.batch.rows import named
@@ -47,6 +50,17 @@ class Index:
     def indices(self) -> np.ndarray[Any, Any]:
         """The ids: one dimension."""
         return self._ids
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the ids in their order.
+
+        Examples
+        --------
+        >>> Index([1, 2]).digest == Index([2, 1]).digest
+        False
+        """
+        return xxhash.xxh3_128_hexdigest("\n".join(map(repr, self._ids.tolist())).encode(errors="surrogatepass"))
 
     def __len__(self) -> int:
         return len(self._ids)

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from luisy_dir.batch.components import is_name
 from luisy_dir.batch.ids import Positions, ids_of
-from luisy_dir.errors import BatchError
+from luisy_dir.errors import BatchError, StateError
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+class Place(NamedTuple):
+    """Where in the order of a source a batch ends.
+
+    Parameters
+    ----------
+    seed
+        Of the order.
+    shuffle
+        Whether each epoch has a permutation of its own.
+    epoch
+        From 0.
+    consumed
+        How many items of the epoch come before that place.
+    """
+
+    seed: int
+    shuffle: bool
+    epoch: int
+    consumed: int
 
 
 class Labelled:
@@ -21,6 +42,7 @@ class Labelled:
         self._positions = Positions(self._ids)
         self._dataset, self._pipeline = dataset, pipeline
         self._attributes: dict[str, None] = {}
+        self._place: Place | None = None
 
     def _has(self, name: str) -> bool:  # noqa: ARG002 - what holds components says more
         """Whether there is a component of that name."""
@@ -76,6 +98,35 @@ class Labelled:
         True
         """
         return self._dataset
+
+    def taken_from(self, source: Any, place: Place) -> None:
+        """Let the batch know the source that it is of, and where there it ends."""
+        self._dataset, self._place = source, place
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far somebody has got who has had this batch of a source, in a few values that can be written as JSON.
+
+        ``gen_batch(..., state=saved)`` of the same source goes on behind the batch, also in another program.
+
+        Raises
+        ------
+        StateError
+            It is no batch that a source gave, but one that was made, cut out, merged or pickled.
+
+        Examples
+        --------
+        >>> from luisy_dir import BatchSource
+        >>> batch = next(BatchSource(5).gen_batch(2))
+        >>> batch.state_dict()["epoch"], batch.state_dict()["consumed"]
+        (0, 2)
+        """
+        if self._place is None or self._dataset is None:
+            raise StateError(
+                "Of this batch nobody knows what comes behind it: it was not given by gen_batch or next_batch as it "
+                "is. Save the state of the batch that was."
+            )
+        state: dict[str, Any] = self._dataset.state(self._place).as_dict()
+        return state
 
     @property
     def pipeline(self) -> Any:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import pickle
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Self
+
+import xxhash
 
 from luisy_dir.batch.batch import Batch
 from luisy_dir.batch.continuing import Continued
 from luisy_dir.batch.cutting import Cuts, epochs_at_most, whole_number
 from luisy_dir.batch.index import Index, shuffling
+from luisy_dir.batch.labelled import Place
 from luisy_dir.batch.rows import is_mapping, named
 from luisy_dir.dataset.collated import Collated
 from luisy_dir.dataset.crew import Crew
 from luisy_dir.dataset.loading import Portion
+from luisy_dir.dataset.state import State
 from luisy_dir.errors import BatchError
 
 
@@ -113,6 +118,7 @@ class BatchSource:
         workers: int = 1,
         engine: str = "threads",
         action: Callable[[Any], Any] | None = None,
+        state: Mapping[str, Any] | None = None,
     ) -> Generator[Any, None, None]:
         """Batches one after the other.
 
@@ -138,6 +144,9 @@ class BatchSource:
             ``threads`` or ``processes``.
         action
             What is done with each batch, in the worker; it returns a batch.
+        state
+            What :meth:`luisy_dir.Batch.state_dict` gave for a batch: what came behind it comes now. ``n_epochs`` counts
+            from the first one all the same, ``n_iters`` from here. Another ``batch_size`` goes on with the next item.
 
         Yields
         ------
@@ -149,40 +158,65 @@ class BatchSource:
         ------
         SettingError
             An argument is not allowed, or ``drop_last`` would leave no batch at all.
+        StateError
+            The state is of other items or data, or of another seed or ``shuffle``, or none.
+
+        Examples
+        --------
+        >>> first, *others = BatchSource(5).gen_batch(2, shuffle=42)
+        >>> again = BatchSource(5).gen_batch(2, shuffle=42, state=first.state_dict())
+        >>> [batch.indices.tolist() for batch in again] == [batch.indices.tolist() for batch in others]
+        True
         """
+        is_shuffled, order_seed = shuffling(shuffle, self.seed)
         cuts = Cuts(
-            self.index.indices,
-            whole_number("batch_size", batch_size),
-            *shuffling(shuffle, self.seed),
-            drop_last=drop_last,
+            self.index.indices, whole_number("batch_size", batch_size), is_shuffled, order_seed, drop_last=drop_last
         )
         cuts = replace(cuts, n_epochs=epochs_at_most(n_iters, n_epochs), n_iters=n_iters)
         cuts.check()
+        if state is not None:
+            known = State.of_dict(state, self.state(Place(order_seed, is_shuffled, 0, 0)), len(self))
+            cuts = replace(cuts, begin=(known.epoch, known.consumed))
         whole_number("prefetch", prefetch, 0)
         crew_size = whole_number("workers", workers) if prefetch and engine != "serial" else 0
-        return self._generated(BatchLoader(self, action), cuts.portions(), crew_size, engine, prefetch)
+        batches = self._generated(BatchLoader(self, action), cuts.portions(), crew_size, engine, prefetch)
+        return self._placed(batches, order_seed, is_shuffled=is_shuffled)
+
+    def _placed(
+        self, batches: Generator[tuple[Portion, Any], None, None], order_seed: int, *, is_shuffled: bool
+    ) -> Generator[Any, None, None]:
+        """Batches that know what they were taken from, which is left behind on the way from a process, and where."""
+        with closing(batches):
+            for portion, batch in batches:
+                batch.taken_from(self, Place(order_seed, is_shuffled, portion.epoch, portion.consumed))
+                yield batch
 
     def _generated(
         self, loader: BatchLoader, portions: Iterator[Portion], workers: int, engine: str, prefetch: int
-    ) -> Generator[Any, None, None]:
+    ) -> Generator[tuple[Portion, Any], None, None]:
         if not workers:
             for portion in portions:
-                yield loader.load(portion).data.batch
+                yield portion, loader.load(portion).data.batch
             return
         mine = threading.get_ident()
         crew = Crew(engine, workers, loader)
         loaded = crew.load(portions, prefetch)
         try:
-            for _, collated in loaded:
-                batch = collated.data.batch
-                batch._dataset = self  # noqa: SLF001 - which is left behind on the way from a process
-                yield batch
+            for portion, collated in loaded:
+                yield portion, collated.data.batch
         finally:
             is_mine = threading.get_ident() == mine  # the garbage collector may be at work in a thread of the crew
             try:
                 loaded.close()
             finally:
                 crew.close(is_waiting=is_mine)
+
+    def state(self, place: Place) -> State:
+        """How far somebody has got who has had all up to a place, in the form that can be saved."""
+        parts = self.preloaded.values() if is_mapping(self.preloaded) else (self.preloaded,)
+        digests = [part.digest for part in parts if isinstance(getattr(part, "digest", None), str)]
+        text = "\n".join([self.index.digest, str(self.seed), *digests])
+        return State(xxhash.xxh3_128_hexdigest(text.encode()), *place)
 
     def next_batch(self, batch_size: int, shuffle: bool | int = False, **options: Any) -> Any:  # noqa: FBT001, FBT002
         """The batch that comes next, of those that :meth:`gen_batch` gives with these arguments.
