@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
+import re
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -345,3 +348,33 @@ def test_images_become_arrays(shape, dtype, options, expected, expected_dtype):
     assert (batch.images.shape[1:], batch.images.dtype) == (expected, expected_dtype)
     values = batch.images if len(shape) == 2 else np.moveaxis(batch.images, 1, -1)
     assert (values.ravel() == images.ravel()).all()
+
+
+# -- the reference ----------------------------------------------------------------------------------------------------
+
+REFERENCE = Path(__file__).parents[1].joinpath("docs", "reference", "batch.md").read_text(encoding="utf-8")
+MEMBERS = (
+    "add_components", "apply_defaults", "apply_parallel", "array_of_nones", "as_dataset", "components", "create_attrs",
+    "data", "data_setter", "dataset", "deepcopy", "do_nothing", "dump", "from_data", "get", "get_attrs", "get_errors",
+    "indices", "items", "load", "merge", "merge_component", "pipeline", "random", "random_seed", "run_once", "save",
+    "size", "to_array",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_every_member_has_an_entry_and_a_docstring_with_an_example(name):
+    assert re.search(rf"`{name}[(`]", REFERENCE), "no entry"
+    if name not in {"apply_defaults", "components"}:
+        assert ">>> " in inspect.getdoc(inspect.getattr_static(luisy.Batch, name))
+
+
+def test_entries_have_the_arguments_that_there_are():
+    entries = dict(re.findall(r"`(\w+)\((.*?)\)`", REFERENCE))
+    checked = {name for name in entries if name in MEMBERS and "…" not in entries[name]}
+    assert len(checked) > 10
+    for name in checked:
+        signature = inspect.signature(getattr(luisy.Batch, name))
+        parameters = [str(each).split(":")[0].split("=")[0].strip() for each in signature.parameters.values()]
+        parameters = parameters[parameters[:1] == ["self"] :]
+        given = [part.split("=")[0].strip() for part in entries[name].split(",") if part.strip() not in {"*", ""}]
+        assert given == parameters, name
