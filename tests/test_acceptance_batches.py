@@ -135,7 +135,7 @@ def noisy_batches(spelling, target="for", n_workers=None, **options):
 
 @pytest.mark.parametrize(
     ("spelling", "target", "n_workers"),
-    [*itertools.product([NATIVE], TARGETS, [1, 2, 7]), *itertools.product([FACE], TARGETS, [2])],
+    [*itertools.product([NATIVE], TARGETS, [1, 2, 7]), *itertools.product([FACE], [*TARGETS, "dask"], [2])],
     ids=lambda value: {NATIVE: "native", FACE: "face"}.get(value, value),
 )
 def test_order_and_values_depend_on_no_target_or_workers(spelling, target, n_workers):
