@@ -13,6 +13,7 @@ import traceback
 
 import cloudpickle
 import numpy as np
+import pandas as pd
 import pytest
 
 from luisy_dir import Batch, apply_parallel
@@ -128,6 +129,20 @@ def test_results_that_an_array_cannot_hold_are_refused(batch):
         assert not into.any()
 
 
+def test_of_several_destinations_all_are_filled_or_none(batch):
+    array = np.zeros((8, 1), np.int64)
+    for dst in (("a", "size"), ("size", array), ("a", np.zeros(3)), (array, np.zeros(3)), ("a", "a"), ("a", 5)):
+        with pytest.raises(BatchError):
+            batch.apply_parallel(lambda x: (x + 1, x), src="images", dst=dst)
+    assert batch.components == ("images", "masks")
+    assert not array.any()
+
+
+def test_data_that_cannot_be_filled_is_no_destination(batch):
+    with pytest.raises(BatchError, match=r"dst is 7\. Give the name"):
+        batch.apply_parallel(times_42, src=[7] * 8)
+
+
 def test_data_without_a_name_is_the_source_where_none_is_named():
     assert Batch.from_data(data=[1, 2]).apply_parallel(times_42).data.tolist() == [42, 84]
     parts = Batch.from_data(data=([1, 2], [3, 4])).apply_parallel(lambda pair: (pair[1], pair[0]))
@@ -186,6 +201,33 @@ def test_items_come_from_an_attribute_a_container_or_a_callable(batch, init):
     batch.apply_parallel(times_42, init, dst="a")
     expected = batch.indices if isinstance(init, str) and init == "indices" else np.arange(10, 18)
     assert batch.a.tolist() == (expected * 42).tolist()
+
+
+def test_items_of_a_frame_are_its_rows_and_of_a_series_its_values():
+    frame = pd.DataFrame({"one": [1, 2], "two": [3, 4]})
+    batch = Batch(2)
+    assert batch.apply_parallel(list, frame, dst="a").a.tolist() == [[1, 3], [2, 4]]
+    assert batch.apply_parallel(int, pd.Series([7, 8], index=[1, 0]), dst="a").a.tolist() == [7, 8]
+
+
+@pytest.mark.parametrize("init", [{0: 5, 1: 6}, {5, 6}, np.array(3), 3, lambda: None])
+def test_items_that_have_no_order_are_refused(init):
+    with pytest.raises(BatchError, match="no items in an order"):
+        Batch(2).apply_parallel(times_42, init, dst="a")
+
+
+def test_items_are_asked_for_once():
+    """They may be read from a disk."""
+
+    class Files(list):
+        read = 0
+
+        def __iter__(self):
+            Files.read += 1
+            return super().__iter__()
+
+    assert Batch(2).apply_parallel(times_42, Files([1, 2]), dst="a").a.tolist() == [42, 84]
+    assert Files.read == 1
 
 
 def test_init_is_told_what_it_asks_for(batch):
@@ -290,9 +332,39 @@ def test_results_that_do_not_stack_become_an_array_of_objects(results):
 
 
 @pytest.mark.parametrize(
+    "results",
+    [
+        [b"PK\0\0", b"a"],
+        ["a\0", "a"],
+        [[b"a\0"], [b"b"]],
+        [2**60 + 1, 0.5],
+        [1, 2**63 + 1],
+        [[2**60 + 1, 0.5], [1, 2]],
+        [np.array([2**63 + 1], np.uint64), np.array([-1])],
+    ],
+)
+def test_results_are_what_the_function_returned_to_the_last_byte(results):
+    """NumPy's texts lose a null at their end, and its floats the last digits of large numbers."""
+    batch = Batch([0, 1]).apply_parallel(lambda item: results[item], "indices", dst="c")
+    assert [got is wanted for got, wanted in zip(batch.c, results, strict=True)] == [True, True]
+
+
+def test_masked_results_keep_their_masks():
+    batch = Batch([0, 1])
+    batch.apply_parallel(lambda item: np.ma.array([item, 5], mask=[False, True]), "indices", dst="c")
+    assert batch.c.mask.tolist() == [[False, True], [False, True]]
+    batch.apply_parallel(np.negative, src="c")
+    assert batch.c.filled(9).tolist() == [[0, 9], [-1, 9]]
+
+
+@pytest.mark.parametrize(
     ("results", "dtype", "shape"),
     [
         ([1, 2], np.int64, (2,)),
+        ([np.int64(2**60 + 1), 3], np.int64, (2,)),
+        ([2**53, 0.5], np.float64, (2,)),
+        ([-(2**53), 0.5], np.float64, (2,)),
+        ([b"a", b"bc"], np.dtype("S2"), (2,)),
         ([1, 2.5], np.float64, (2,)),
         ([True, False], np.bool_, (2,)),
         ([np.float32(1), np.float32(2)], np.float32, (2,)),
@@ -638,8 +710,23 @@ def test_seeds_may_be_given(batch, target):
     batch.apply_parallel(add_noise, src="images", dst="a", rng_seeds=range(8), target=target)
     expected = [n + np.random.Generator(np.random.SFC64(n)).uniform() for n in range(8)]
     assert batch.a.ravel().tolist() == expected
-    with pytest.raises(BatchError, match="3 rng_seeds for the 8 items"):
+    with pytest.raises(BatchError, match="3 seeds for the 8 items"):
         batch.apply_parallel(add_noise, src="images", rng_seeds=[1, 2, 3])
+
+
+@pytest.mark.parametrize("seeds", [pd.Series(range(8), index=range(10, 18)), (n for n in range(8))])
+def test_seeds_may_be_given_as_anything_with_an_order(batch, seeds):
+    batch.apply_parallel(add_noise, src="images", dst="a", rng_seeds=seeds)
+    expected = [n + np.random.Generator(np.random.SFC64(n)).uniform() for n in range(8)]
+    assert batch.a.ravel().tolist() == expected
+
+
+@pytest.mark.parametrize("seed", [None, -1, 0.5, "7"])
+def test_a_seed_that_is_no_number_is_refused_rather_than_drawn_anew_each_time(batch, seed):
+    with pytest.raises(SettingError, match="among the rng_seeds"):
+        batch.apply_parallel(add_noise, src="images", rng_seeds=[*range(7), seed])
+    with pytest.raises(BatchError, match="rng_seeds is no list"):
+        batch.apply_parallel(add_noise, src="images", rng_seeds=7)
 
 
 def test_a_function_that_takes_no_rng_is_refused(batch):
@@ -752,6 +839,43 @@ def test_what_cannot_be_sent_to_a_process_says_so(batch):
         batch.apply_parallel(lambda x: lock, src="images", target="mpc", n_workers=1)
     with pytest.raises(BatchItemsError, match="cannot pickle"):
         batch.apply_parallel(lambda x: threading.Lock(), src="images", target="mpc", n_workers=1)
+
+
+def test_an_item_that_cannot_be_sent_to_a_process_is_named():
+    batch = Batch.from_data(["a", "b"], {"x": [1, threading.Lock()]})
+    with pytest.raises(BatchItemsError, match=r"1 of 2 items: 'b'\. Item 'b': TypeError: cannot pickle"):
+        batch.apply_parallel(lambda x: 1, src="x", target="mpc", n_workers=1)
+
+
+@pytest.mark.parametrize("leave", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_a_coroutine_that_ends_the_program_leaves_the_event_loop_to_the_others(leave):
+    """What ends an event loop would let the next action wait for ever; and none goes on behind the caller's back."""
+
+    async def work(number):
+        if number == 1:
+            raise leave
+        await asyncio.sleep(0.05)
+        went_on.append(number)
+
+    went_on = []
+    with pytest.raises(leave):
+        Batch(3).apply_parallel(work, "indices", target="async")
+    assert Batch(3).apply_parallel(lambda x: asyncio.sleep(0.1, x), "indices", dst="a", target="async").a.tolist() == [
+        0,
+        1,
+        2,
+    ]
+    assert went_on == []
+
+
+def test_a_coroutine_whose_own_task_was_cancelled_is_an_item_that_failed():
+    async def work(number):
+        task = asyncio.ensure_future(asyncio.sleep(5))
+        asyncio.get_running_loop().call_soon(task.cancel)
+        await task
+
+    with pytest.raises(BatchItemsError, match="1 of 1 items: 'a'"):
+        Batch(["a"]).apply_parallel(work, "indices", target="async")
 
 
 def test_an_interrupt_ends_an_action_of_threads_soon():

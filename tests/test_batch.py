@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -45,6 +47,10 @@ def batch():
         (["b", "a"], ["b", "a"]),
         (SimpleNamespace(indices=np.array([4, 5])), [4, 5]),
         ([1, "1"], [1, "1"]),
+        ([b"1", 1], [b"1", 1]),
+        ([2**63 + 1, 1], [2**63 + 1, 1]),
+        (["a", "a\0"], ["a", "a\0"]),
+        ([(1, 2), (1, 3)], [(1, 2), (1, 3)]),
         ([], []),
     ],
 )
@@ -55,10 +61,42 @@ def test_the_index_may_be_a_number_or_anything_that_has_ids(index, ids):
     assert batch.index is index
 
 
-@pytest.mark.parametrize("index", [None, "abc", [[1, 2], [3, 4]], 1.5, True])
+@pytest.mark.parametrize(
+    "index",
+    [
+        None,
+        "abc",
+        [[1, 2], [3, 4]],
+        [[1], [2, 3]],
+        np.zeros((2, 2)),
+        1.5,
+        True,
+        -3,
+        [1.0, float("nan")],
+        np.array([np.nan]),
+        [{}, {}],
+        np.array([[], {}, None], object)[1:],
+        pd.DataFrame({"a": [1]}),
+    ],
+)
 def test_an_index_of_another_kind_is_refused(index):
     with pytest.raises(BatchError, match="index of a batch"):
         Batch(index)
+
+
+def test_an_id_is_the_same_whatever_others_there_are():
+    """Its text is what random numbers depend on."""
+    assert [str(item_id) for item_id in Batch([1, 2.5]).indices.tolist()] == ["1", "2.5"]
+
+
+def test_ids_that_are_changed_later_are_not_those_of_the_batch():
+    """Data would be loaded of other items."""
+    order = np.arange(4)
+    batch = Batch(order[:3], preloaded={"images": np.arange(10) * 10})
+    order[:] = [3, 2, 1, 0]
+    assert (batch.images.tolist(), batch[2].images) == ([0, 10, 20], 20)
+    with pytest.raises(ValueError, match="read-only"):
+        batch.indices[0] = 7
 
 
 def test_equal_ids_are_warned_of_and_cannot_be_asked_for():
@@ -77,8 +115,24 @@ def test_an_item_is_had_by_its_id_and_writes_through(batch):
     assert list(batch[1]) == [10, "one"]
 
 
+def test_an_item_is_of_the_batch_whatever_becomes_of_the_batch(batch):
+    item = batch[0]
+    batch.add_components("masks")
+    batch.images = [1, 2, 3]
+    item.images = 7
+    assert (batch.images.tolist(), item.masks) == ([1, 7, 3], None)
+
+
 @pytest.mark.parametrize(
-    ("data", "value"), [([1, 2], 1.5), ([1, 2], None), (["cat", "dog"], "mouse"), (np.zeros(2, np.uint8), 300)]
+    ("data", "value"),
+    [
+        ([1, 2], 1.5),
+        ([1, 2], None),
+        (["cat", "dog"], "mouse"),
+        (np.zeros(2, np.uint8), 300),
+        (np.zeros(2, np.float16), 70000),
+        (np.zeros(2, np.float32), -1e300),
+    ],
 )
 def test_an_item_does_not_take_what_would_be_cut_off(data, value):
     batch = Batch.from_data(data={"x": data})
@@ -233,6 +287,44 @@ def test_assigning_replaces_a_component_and_another_name_is_an_attribute(batch):
     batch.camera = "left"
     assert batch.data["images"].tolist() == [1, 2, 3]
     assert (batch.camera, batch.components) == ("left", ("images", "labels"))
+
+
+def test_an_infinite_number_goes_into_a_smaller_float():
+    batch = Batch.from_data(data={"x": np.zeros(2, np.float16)})
+    batch[0].x = np.inf
+    batch[1].x = np.float64("nan")
+    assert batch.x[0] == np.inf
+
+
+def test_components_that_several_threads_add_are_all_there():
+    def add(thread):
+        for number in range(50):
+            batch.add_components(f"of_{thread}_{number}", [1, 2, 3])
+
+    batch = Batch(3)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(add, range(4)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert (len(batch.components), len(batch.table)) == (200, 200)
+
+
+def test_a_frame_with_two_columns_of_one_name_is_refused(batch):
+    frame = pd.DataFrame([[1, 2], [3, 4], [5, 6]], columns=["a", "a"])
+    with pytest.raises(BatchError, match="several columns 'a'"):
+        Batch.from_data(data=frame)
+    with pytest.raises(BatchError, match="several columns 'a'"):
+        batch.load(src=frame)
+
+
+def test_masked_data_keeps_its_mask():
+    data = np.ma.array([1, 2, 3], mask=[False, True, False])
+    batch = Batch([0, 1], preloaded={"images": data})
+    assert batch.images.mask.tolist() == [False, True]
+    assert Batch.merge([batch, Batch.from_data([2], {"images": [3]})])[0].images.mask.tolist() == [False, True, False]
 
 
 def test_a_component_of_unequal_shapes_is_an_array_of_objects(batch):
@@ -653,8 +745,22 @@ def test_data_without_names_is_merged():
 def test_there_is_something_to_merge_and_room_for_it():
     with pytest.raises(BatchError, match="no batches"):
         Batch.merge([])
-    with pytest.raises(BatchError, match="at least one item"):
-        Batch.merge(three(), 0)
+    for size in (0, -1, "2", 1.5):
+        with pytest.raises(BatchError, match="at least one item"):
+            Batch.merge(three(), size)
+    for others in (three()[0], [three()[0], None]):
+        with pytest.raises(BatchError, match="among the batches"):
+            Batch.merge(others)
+    with pytest.raises(BatchError, match="No batch has the components 'image'"):
+        Batch.merge(three(), components="image")
+
+
+def test_merged_data_and_ids_keep_the_values_that_no_common_dtype_has():
+    large = np.array([2**63 + 1], np.uint64)
+    batch, _ = Batch.merge([Batch.from_data(large, {"x": large}), Batch.from_data([-1], {"x": [-1]})])
+    assert (batch.x.tolist(), batch.indices.tolist()) == ([2**63 + 1, -1], [2**63 + 1, -1])
+    assert Batch.merge_component("x", [np.array([2**60 + 1]), np.array([0.5])]).tolist() == [2**60 + 1, 0.5]
+    assert Batch.merge_component("x", [np.array([1]), np.array([0.5])]).dtype == np.float64
 
 
 def test_a_component_of_unequal_shapes_is_merged():
@@ -705,6 +811,16 @@ def test_a_copy_has_all_data_of_its_own(name):
     batch.lens = "short"
     assert (batch.new.tolist(), "more" in batch.components) == ([1, 2], False)
     assert batch.get_attrs() == {"camera": ["left"]}
+
+
+@pytest.mark.parametrize("name", _copies())
+def test_a_copy_has_attributes_of_its_own_however_they_were_set(name):
+    batch = Batch([5, 6])
+    batch.history, batch.me = ["made"], batch
+    again = _copies()[name](batch)
+    again.history.append("copied")
+    assert batch.history == ["made"]
+    assert again.me is again
 
 
 def test_a_copy_shares_arrays_but_no_components():
@@ -783,6 +899,22 @@ def test_random_numbers_of_a_batch_depend_on_seed_epoch_and_ids():
     assert (
         len({first(), first(seed=1), first(epoch=1), Batch([4, 3]).random.random(), Batch([34]).random.random()}) == 5
     )
+
+
+@pytest.mark.parametrize("seed", [None, 1.5, "3"])
+def test_a_seed_is_a_whole_number(seed):
+    for make in (
+        lambda: Batch(1, seed=seed),
+        lambda: Batch(1, epoch=seed),
+        lambda: setattr(Batch(1), "random_seed", seed),
+    ):
+        with pytest.raises(SettingError, match="has to be a whole number"):
+            make()
+
+
+@pytest.mark.parametrize("seed", [0, -1, 2**200, np.int64(7)])
+def test_any_whole_number_is_a_seed(seed):
+    assert Batch(1, seed=seed).random.random() == Batch(1, seed=int(seed)).random.random()
 
 
 def test_the_seed_is_set_as_a_number_or_a_sequence():

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from luisy_dir.batch.calling import Call, Failed, Member, accepted, name_of
-from luisy_dir.batch.drawing import Draws, probability_of
+from luisy_dir.batch.drawing import Draws, probability_of, seeds_of
 from luisy_dir.batch.expressions import evaluated
-from luisy_dir.batch.rows import named
+from luisy_dir.batch.rows import is_frame, is_series, named
 from luisy_dir.batch.targets import results_of
 from luisy_dir.errors import BatchError, BatchItemsError, DefinitionError
 
@@ -66,11 +66,7 @@ class Action:
 
     def draws(self, batch: Acting, probability: float | None) -> Draws | None:
         """Its random numbers, if it has any: one for all pairs of src and dst, which therefore share mask and seeds."""
-        seeds = self.rng_seeds
-        if seeds is not None and len(seeds) != batch.size:
-            raise BatchError(
-                f"There are {len(seeds)} rng_seeds for the {batch.size} items of the batch. Give one for each."
-            )
+        seeds = seeds_of(self.rng_seeds, batch.size)
         has_rng = self.requires_rng or seeds is not None
         if not has_rng and probability is None:
             return None
@@ -80,20 +76,20 @@ class Action:
         """Do it with one src and one dst."""
         items = self._items(batch)
         is_once = isinstance(items, Once)
+        results = list(items)
         ids = batch.indices.tolist()
-        if not is_once and draws is not None and len(items) != len(ids):
+        if not is_once and draws is not None and len(results) != len(ids):
             raise BatchError(
-                f"init gives {len(items)} items for a batch of {len(ids)}, but p and rng belong to the items of the "
+                f"init gives {len(results)} items for a batch of {len(ids)}, but p and rng belong to the items of the "
                 "batch. Leave them out, or let init give one for each."
             )
-        if is_once or len(items) != len(ids):
-            ids = list(range(len(items)))
-        members = [Member(number, ids[number], item) for number, item in enumerate(items)]
+        if is_once or len(results) != len(ids):
+            ids = list(range(len(results)))
+        members = [Member(number, ids[number], item) for number, item in enumerate(results)]
         hit = members
         if self.p is not None and draws is not None:
             self._check_left_out()
             hit = [member for member in members if draws.is_hit(self.p, member.item_id)]
-        results = list(items)
         for member, result in zip(
             hit, results_of(self._call(draws, is_once), hit, self.target, self.n_workers), strict=True
         ):
@@ -113,11 +109,11 @@ class Action:
             )
         return Call(self.function, self.args, found | kwargs, draws if has_rng else None, has_item=not is_once)
 
-    def _items(self, batch: Acting) -> Sequence[Any]:
+    def _items(self, batch: Acting) -> list[Any]:
         """One for each worker, as ``init`` says."""
         init = self.init
         if self.is_of_data:
-            return _sequence(batch.source_items(self.src))
+            return _listed(batch.source_items(self.src))
         if isinstance(init, str):
             if not hasattr(batch, init):
                 raise BatchError(f"init is {init!r}, but the batch has no attribute of this name. Correct it.")
@@ -125,7 +121,7 @@ class Action:
         if callable(init):
             offered = {"src": self.src, "dst": self.dst, "p": self.p, "target": self.target, **(self.kwargs or {})}
             init = init(**accepted(init, offered, 0, {}))
-        return init if isinstance(init, Once) else _sequence(init)
+        return init if isinstance(init, Once) else _listed(init)
 
     def _check_left_out(self) -> None:
         """Items that p leaves out are put as they are where results go, which has to be possible."""
@@ -156,13 +152,16 @@ def _noted(result: Any, member: Member) -> Any:
     return error
 
 
-def _sequence(items: Any) -> Sequence[Any]:
-    """Items as they can be counted."""
-    if hasattr(items, "__len__") and hasattr(items, "__getitem__") and not isinstance(items, (str, bytes, dict)):
-        return items  # type: ignore[no-any-return]
-    if isinstance(items, Iterable) and not isinstance(items, (str, bytes)):
-        return list(items)
-    raise BatchError(f"init gives a {type(items).__name__}, which has no items. Let it give an array or a list.")
+def _listed(items: Any) -> list[Any]:
+    """Items in their order; they are asked for once, as they may be read from a disk."""
+    if is_frame(items) or is_series(items):
+        items = items.to_numpy()
+    has_order = isinstance(items, Iterable) and not isinstance(items, (str, bytes, Mapping, set, frozenset))
+    if not has_order or getattr(items, "ndim", 1) == 0:
+        raise BatchError(
+            f"init gives a {type(items).__name__}, which has no items in an order. Let it give an array or a list."
+        )
+    return list(items)
 
 
 def is_list_of_names(src: Any) -> bool:

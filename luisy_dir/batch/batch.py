@@ -48,7 +48,9 @@ class Batch(Acting):
     Raises
     ------
     BatchError
-        The ids have more than one dimension.
+        The ids have more than one dimension, or are something by which no item is found again, such as NaN.
+    SettingError
+        ``seed`` or ``epoch`` is no whole number.
 
     Warns
     -----
@@ -246,7 +248,8 @@ class Batch(Acting):
         Raises
         ------
         BatchError
-            A component has data in some of the batches and none in others.
+            A component has data in some of the batches and none in others, or is in none of them; there are no batches,
+            or something else is among them; ``batch_size`` is less than 1.
 
         Examples
         --------

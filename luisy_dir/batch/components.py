@@ -72,8 +72,7 @@ class Components:
     def __init__(self, size: int, arrays: Mapping[str, Any] | None = None) -> None:
         self._size = size
         self._arrays: dict[str, Any] = {}
-        for name, data in (arrays or {}).items():
-            self.put(name, data)
+        self.put_all(arrays or {})
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -82,7 +81,13 @@ class Components:
 
     def put(self, name: str, data: Any) -> None:
         """Add a component, or give it other data."""
-        self._arrays[name] = as_rows(data, self._size, f"The component {name!r}")
+        self.put_all({name: data})
+
+    def put_all(self, arrays: Mapping[str, Any]) -> None:
+        """Add components, or give them other data: all of them, or none where one does not fit."""
+        self._arrays.update(
+            {name: as_rows(data, self._size, f"The component {name!r}") for name, data in arrays.items()}
+        )
 
     def rows(self, selection: Any, size: int) -> Components:
         """The components of some of the items, as numpy selects them: a slice makes views."""
@@ -110,7 +115,7 @@ class Components:
         return name in self._arrays
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._arrays.values())
+        return iter(tuple(self._arrays.values()))  # another thread may add one
 
     def __len__(self) -> int:
         """Number of components."""

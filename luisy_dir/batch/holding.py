@@ -162,15 +162,11 @@ class Holding(Labelled):
         parts = (init,) if isinstance(components, str) else (None,) * len(names) if init is None else tuple(init)
         if len(parts) != len(names):
             raise BatchError(f"init has {len(parts)} parts for {len(names)} components. Give one for each.")
-        table = self.table
-        self._check_named()
-        for name in names:
-            self._check_name(name)
-            if name in table or names.count(name) > 1:
-                raise BatchError(f"There is a component {name!r} already. Choose another name, or assign to it.")
-        new = Components(self.size, dict(zip(names, parts, strict=True)))
-        self._table = Components(self.size, table.as_dict() | new.as_dict())
-        self._name_components()
+        with self._loading:
+            for name in names:
+                if name in self.table or names.count(name) > 1:
+                    raise BatchError(f"There is a component {name!r} already. Choose another name, or assign to it.")
+            self.put_all(dict(zip(names, parts, strict=True)))
         return self
 
     def _check_named(self) -> None:
@@ -203,10 +199,33 @@ class Holding(Labelled):
         >>> batch.images
         array([10, 20])
         """
-        if name in self.table:
-            self._table.put(name, data)
-        else:
-            self.add_components(name, data)
+        self.put_all({name: data})
+
+    def put_all(self, arrays: dict[str, Any]) -> None:
+        """Do the same as :meth:`put` for several components: all of them, or none where one does not fit.
+
+        Parameters
+        ----------
+        arrays
+            By name.
+
+        Examples
+        --------
+        >>> from luisy_dir import Batch
+        >>> batch = Batch([5, 6])
+        >>> batch.put_all({"images": [10, 20], "labels": ["cat", "dog"]})
+        >>> batch.components
+        ('images', 'labels')
+        """
+        with self._loading:
+            table = self.table
+            new = [name for name in arrays if name not in table]
+            if new:
+                self._check_named()
+            for name in new:
+                self._check_name(name)
+            table.put_all(arrays)
+            self._name_components()
 
     def _has(self, name: str) -> bool:
         """Whether there is such a component; data is loaded only where it says which ones there are."""
@@ -227,7 +246,7 @@ class Holding(Labelled):
         if name == "components":
             raise BatchError("components says which there are. Add some with add_components, or set data.")
         if self._has(name):
-            self.table.put(name, value)
+            self.put(name, value)
         else:
             object.__setattr__(self, name, value)
 
@@ -304,14 +323,6 @@ class Holding(Labelled):
             found = {name: data for name, data in found.items() if name in names}
             if not found:
                 raise BatchError(f"What is loaded has none of the components {named(names)}. Name new ones with dst.")
-        self._put_all(found)
-        return self
-
-    def _put_all(self, found: dict[str, Any]) -> None:
         self._check_named()
-        for name in found:
-            if name not in self._table:
-                self._check_name(name)
-        new = Components(self.size, found)
-        self._table = Components(self.size, self._table.as_dict() | new.as_dict())
-        self._name_components()
+        self.put_all(found)
+        return self
