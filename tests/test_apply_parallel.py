@@ -230,6 +230,12 @@ def test_items_are_asked_for_once():
     assert Files.read == 1
 
 
+def test_arguments_for_each_item_need_one_item_for_each(batch):
+    for init in ([1, 2, 3], range(9), "run_once"):
+        with pytest.raises(BatchError, match=r"init gives . items for a batch of 8"):
+            batch.apply_parallel(pow, init, None, None, "a", PerItem(range(8)))
+
+
 def test_init_is_told_what_it_asks_for(batch):
     def init(src, p, *, factor, **others):
         seen.append((src, p, factor, others["target"]))
@@ -251,6 +257,12 @@ def test_without_src_and_dst_nothing_is_put(batch):
     seen = []
     assert batch.apply_parallel(seen.append, "indices") is batch
     assert (seen, batch.components) == (list(range(8)), ("images", "masks"))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_items_of_the_batch_may_be_what_a_function_gets(batch, target):
+    batch.apply_parallel(lambda item: item.images - item.masks, "items", dst="a", target=target, n_workers=2)
+    assert not batch.a.any()
 
 
 @pytest.mark.parametrize("target", ["for", "threads", "async"])
@@ -456,6 +468,31 @@ def test_an_argument_may_be_another_one_for_each_item(batch, target):
 # Targets
 
 
+@pytest.mark.parametrize("values", [pd.Series([1, 2], index=[1, 0]), (n for n in (1, 2)), Expression])
+def test_values_for_each_item_are_in_its_order(values):
+    if values is Expression:
+        values = type("Both", (Expression,), {"evaluate": lambda self, batch: batch.indices + 1})()
+    batch = Batch(2).apply_parallel(lambda item, n: n, "indices", None, None, "a", PerItem(values))
+    assert batch.a.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("values", [3, {0: 1, 1: 2}, "ab", {1, 2}])
+def test_values_without_an_order_are_not_for_each_item(values):
+    with pytest.raises(BatchError, match="PerItem has a"):
+        Batch(2).apply_parallel(lambda item, n: n, "indices", None, None, "a", PerItem(values))
+
+
+def test_an_argument_may_have_parts_that_are_others_for_each_item():
+    def parts(item, pair, *, options):
+        return [item, *pair, options["by"][0]]
+
+    batch = Batch(2)
+    batch.apply_parallel(
+        parts, "indices", None, None, "a", (PerItem([1, 2]), 3), options={"by": [PerItem([4, 5])], "plain": 0}
+    )
+    assert batch.a.tolist() == [[0, 1, 3, 4], [1, 2, 3, 5]]
+
+
 @pytest.mark.parametrize("target", [*TARGETS, *_SHORT])
 def test_every_target_gives_the_same(batch, target):
     if target == "d":
@@ -616,6 +653,16 @@ def test_a_script_needs_no_main_guard_for_processes(tmp_path):
     assert answer.stdout.strip() == "[2, 3] True"
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_program_ends_without_a_word_while_pools_are_open(target):
+    code = (
+        "from luisy_dir import Batch\n"
+        f"Batch(9).apply_parallel(lambda x: x, 'indices', dst='a', target={target!r}, n_workers=6)\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert (answer.stdout, answer.stderr) == ("", "")
+
+
 def test_pools_end_when_they_are_closed(batch):
     for target in TARGETS:
         batch.apply_parallel(times_42, src="images", dst="a", target=target, n_workers=2)
@@ -710,7 +757,7 @@ def test_seeds_may_be_given(batch, target):
     batch.apply_parallel(add_noise, src="images", dst="a", rng_seeds=range(8), target=target)
     expected = [n + np.random.Generator(np.random.SFC64(n)).uniform() for n in range(8)]
     assert batch.a.ravel().tolist() == expected
-    with pytest.raises(BatchError, match="3 seeds for the 8 items"):
+    with pytest.raises(BatchError, match="3 rng_seeds for the 8 items"):
         batch.apply_parallel(add_noise, src="images", rng_seeds=[1, 2, 3])
 
 
@@ -725,7 +772,7 @@ def test_seeds_may_be_given_as_anything_with_an_order(batch, seeds):
 def test_a_seed_that_is_no_number_is_refused_rather_than_drawn_anew_each_time(batch, seed):
     with pytest.raises(SettingError, match="among the rng_seeds"):
         batch.apply_parallel(add_noise, src="images", rng_seeds=[*range(7), seed])
-    with pytest.raises(BatchError, match="rng_seeds is no list"):
+    with pytest.raises(BatchError, match="rng_seeds is a int"):
         batch.apply_parallel(add_noise, src="images", rng_seeds=7)
 
 
@@ -775,7 +822,7 @@ def test_items_that_p_leaves_out_have_to_fit_where_results_go(batch, src, dst):
 
 
 def test_random_numbers_need_one_item_for_each_id(batch):
-    with pytest.raises(BatchError, match="init gives 3 items for a batch of 8"):
+    with pytest.raises(BatchError, match=r"init gives . items for a batch of 8"):
         batch.apply_parallel(times_42, [1, 2, 3], p=0.5)
 
 
@@ -797,6 +844,25 @@ def test_an_error_names_its_items_and_nothing_is_put(target):
     assert (error.ids, [type(each) for each in error.errors]) == (("b", "d"), [ZeroDivisionError] * 2)
     assert batch.numbers.tolist() == [1, 0, 2, 0]
     assert "item 'b'" in "".join(traceback.format_exception(error))
+
+
+def test_keywords_of_the_function_do_not_change_which_items_failed():
+    def fail(number, ids, name):
+        raise ValueError(ids)
+
+    with pytest.raises(BatchItemsError, match=r"'fail' failed for 1 of 1 items: 'a'\. .* ValueError: \[7\]\. Mend"):
+        Batch.from_data(["a"], {"x": [1]}).apply_parallel(fail, src="x", ids=[7], name="other")
+
+
+def test_an_error_that_is_raised_again_and_again_has_one_note_of_an_item():
+    def fail(number):
+        raise error
+
+    error = ValueError("The same.")
+    for _ in range(3):
+        with pytest.raises(BatchItemsError, match=r"The same\. Mend"):
+            Batch(2).apply_parallel(fail, "indices")
+    assert error.__notes__ == ["item 0", "item 1"]
 
 
 def test_errors_among_results_are_raised():

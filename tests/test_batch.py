@@ -14,7 +14,7 @@ import pytest
 
 from luisy_dir import Batch
 from luisy_dir.batch import pools
-from luisy_dir.errors import BatchError, DefinitionError, SettingError, UnknownItemError
+from luisy_dir.errors import BatchError, BatchItemsError, DefinitionError, SettingError, UnknownItemError
 
 
 @pytest.fixture(autouse=True)
@@ -176,6 +176,24 @@ def test_looking_for_an_item_does_not_search_the_others():
     assert Id.compared <= 2
 
 
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda item: pickle.loads(pickle.dumps(item))])
+def test_an_item_is_copied_and_pickled_without_the_others(again):
+    batch = Batch.from_data(data={"images": np.zeros((100, 1000)), "none": None})
+    item = batch[7]
+    item.images = 5
+    other = again(item)
+    assert (other.images.tolist(), other.none) == (item.images.tolist(), None)
+    assert len(pickle.dumps(other)) == len(pickle.dumps(item)) < 20_000
+
+
+def test_whether_an_item_is_there_is_asked_by_its_id(batch):
+    assert (2 in batch, 7 in batch, [] in batch) == (True, False, False)
+
+
+def test_items_are_had_backwards(batch):
+    assert [item.labels for item in reversed(batch)] == ["one", "zero", "two"]
+
+
 def test_an_item_that_has_no_such_component_says_so(batch):
     with pytest.raises(AttributeError, match="'mask'"):
         _ = batch[0].mask
@@ -294,6 +312,17 @@ def test_an_infinite_number_goes_into_a_smaller_float():
     batch[0].x = np.inf
     batch[1].x = np.float64("nan")
     assert batch.x[0] == np.inf
+
+
+def test_names_of_components_are_texts(batch):
+    for names in (5, None, [5], [None]):
+        with pytest.raises(BatchError, match=r"no name of a component|cannot be called"):
+            batch.add_components(names)
+    for use in (lambda: batch.dump(dst={}, components=5), lambda: batch.load(src=[1], dst=5)):
+        with pytest.raises(BatchError, match="5 is no name of a component"):
+            use()
+    with pytest.raises(BatchError, match="init is a int"):
+        batch.add_components(["a", "b"], 5)
 
 
 def test_components_that_several_threads_add_are_all_there():
@@ -563,6 +592,13 @@ def test_arrays_for_ids_that_are_no_positions_have_one_row_an_item():
     assert batch.load(src=np.array([1, 2]), dst="images")["a"].images == 2
     with pytest.raises(BatchError, match="3 rows for the 2 items"):
         batch.load(src=np.arange(3), dst="more")
+
+
+def test_load_has_to_be_told_what(batch):
+    """Else all data would be gone."""
+    with pytest.raises(SettingError, match="load has no src"):
+        batch.load()
+    assert batch.images.tolist() == [20, 0, 10]
 
 
 def test_a_format_or_an_option_that_is_not_known_is_refused(batch):
@@ -879,6 +915,22 @@ def test_an_image_keeps_its_dtype_if_asked_and_goes_where_it_is_told():
     batch.to_array(dtype=None, channels="first", dst="arrays")
     assert (batch.arrays.dtype, batch.arrays.shape, batch.images.shape) == (np.uint8, (2, 3, 4, 5), (2, 4, 5, 3))
     assert batch._to_array_(np.zeros((2, 3))).shape == (2, 3, 1)
+
+
+@pytest.mark.parametrize("values", [[300], [-1], [255.0, 256.0], [np.nan], [1j], [np.inf]])
+def test_an_image_that_would_run_over_is_refused(values):
+    batch = Batch.from_data(data={"images": np.array([[values]])})
+    with pytest.raises(BatchItemsError, match="An image"):
+        batch.to_array(dtype="uint8", target="for")
+    with pytest.raises(BatchItemsError, match="The item is None"):
+        Batch.from_data(data={"images": [None]}).to_array(target="for")
+
+
+def test_an_image_becomes_integers_without_its_fractions():
+    batch = Batch.from_data(data={"images": np.array([[[0.0, 255.5, -0.5]]])})
+    assert batch.to_array(dtype="uint8").images.ravel().tolist() == [0, 255, 0]
+    assert Batch.from_data(data={"images": [np.array([[2**63 - 1]])]}).to_array(dtype="int64").images[0] == 2**63 - 1
+    assert Batch.from_data(data={"images": np.zeros((1, 0, 2))}).to_array(dtype="uint8").images.shape == (1, 0, 2, 1)
 
 
 def test_channels_have_a_place_that_is_known():

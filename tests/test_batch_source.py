@@ -90,7 +90,7 @@ def test_a_split_is_drawn_by_its_seed():
     assert train(np.int64(1)) == train(1)
 
 
-@pytest.mark.parametrize("shares", [[], [0.9, 0.2], -0.1, [0.5, -0.1], float("nan"), 2])
+@pytest.mark.parametrize("shares", [[], [0.9, 0.2], -0.1, [0.5, -0.1], float("nan"), 2, "x", None])
 def test_shares_that_are_none_are_refused(shares):
     with pytest.raises(SettingError, match="shares is"):
         Index(10).split(shares)
@@ -101,8 +101,18 @@ def test_folds_test_each_item_once_and_train_with_all_others():
     assert [fold.test.indices.tolist() for fold in folds] == [[0, 1, 2, 3], [4, 5, 6], [7, 8, 9]]
     for train, test in Index(10).folds(3, shuffle=7):
         assert sorted([*train.indices, *test.indices]) == list(range(10))
-    with pytest.raises(SettingError, match="from 2 to 10 folds"):
-        Index(10).folds(11)
+    for n in (11, 1, 2.5, "3"):
+        with pytest.raises(SettingError, match="from 2 to 10 folds"):
+            Index(10).folds(n)
+
+
+def test_an_index_has_what_is_in_it_and_takes_more():
+    index = Index(["a", "b"]) + np.array([3])
+    assert index.indices.tolist() == ["a", "b", 3]
+    assert (3 in index, "3" in index, [] in index) == (True, False, False)
+    with pytest.raises(UnknownItemError, match="no item"):
+        index.position([])
+    assert [len(part) for part in Index(4).split(np.float32(0.5))] == [2, 2]
 
 
 # Files

@@ -141,10 +141,10 @@ class Acting(Selecting):
         return Components(self.size, {"src": src}).src
 
     def _assemble(
-        self, results: Sequence[Any], src: Any = None, dst: Any = None, ids: Any = None, name: str = "The function"
+        self, results: Sequence[Any], src: Any = None, dst: Any = None, _ids: Any = None, _name: str = "The function"
     ) -> Self:
         """Put results into ``dst``; raise the first error that is among them."""
-        raise_first(results, self._ids.tolist() if ids is None else ids, name)
+        raise_first(results, self._ids.tolist() if _ids is None else _ids, _name)
         dst = src if dst is None else dst
         if isinstance(dst, (tuple, list)):
             self._put_parts(dst, [assembled(part) for part in self._unpacked(results, dst)])
@@ -246,7 +246,7 @@ class Acting(Selecting):
         comp
             The component to take them from: the same as ``src``.
         dtype
-            Of the result; None keeps that of the items.
+            Of the result; None keeps that of the items. One of integers cuts fractions off.
         channels
             ``last`` or ``first``: an item of shape (h, w) becomes (h, w, 1) or (1, h, w), and one that has more axes is
             taken to have its channels last. None changes no axis.
@@ -268,8 +268,8 @@ class Acting(Selecting):
         ------
         BatchError
             There is no such component.
-        SettingError
-            ``channels`` is something else.
+        BatchItemsError
+            ``channels`` is something else, an item is None, or has values that are not among those of ``dtype``.
 
         Examples
         --------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import keyword
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from luisy_dir.batch.rows import assembled, described, fits, is_frame, is_series, named
@@ -44,6 +44,21 @@ def as_rows(data: Any, size: int, what: str) -> Any:
 def is_name(name: object) -> bool:
     """Whether a component may be called so."""
     return isinstance(name, str) and name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("_")
+
+
+def names_of(names: Any) -> tuple[Any, ...]:
+    """Names of components: one, or several.
+
+    Raises
+    ------
+    BatchError
+        It is neither a text nor a list.
+    """
+    if isinstance(names, str):
+        return (names,)
+    if not isinstance(names, Iterable):
+        raise BatchError(f"{names!r} is no name of a component. Give one, or a list of them.")
+    return tuple(names)
 
 
 class Components:
@@ -180,6 +195,11 @@ class BatchItem:
 
     def __iter__(self) -> Iterator[Any]:
         return (getattr(self, name) for name in self._components.names)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy of it has rows of this item alone."""
+        position = self._position
+        return BatchItem, (self._components.rows(slice(position, position + 1), 1), 0)
 
     def __repr__(self) -> str:
         return f"<item {self._position} of {self._components!r}>"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from luisy_dir.batch.rows import in_order
 from luisy_dir.dataset.randomness import rng_for
 from luisy_dir.errors import BatchError, SettingError
 
@@ -70,10 +71,9 @@ def seeds_of(rng_seeds: Any, size: int) -> list[Any] | None:
         return None
     import numpy as np
 
-    seeds = list(rng_seeds) if isinstance(rng_seeds, Iterable) else None
-    if seeds is None or len(seeds) != size:
-        what = "is no list" if seeds is None else f"has {len(seeds)} seeds"
-        raise BatchError(f"rng_seeds {what} for the {size} items of the batch. Give one for each.")
+    seeds = in_order(rng_seeds, "rng_seeds is a")
+    if len(seeds) != size:
+        raise BatchError(f"There are {len(seeds)} rng_seeds for the {size} items of the batch. Give one for each.")
     for seed in seeds:
         if not isinstance(seed, np.random.SeedSequence) and not (isinstance(seed, (int, np.integer)) and seed >= 0):
             raise SettingError(f"{seed!r} is among the rng_seeds, but they have to be whole numbers from 0.")

@@ -7,12 +7,12 @@ import threading
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
-from luisy_dir.batch.components import Components, is_name
+from luisy_dir.batch.components import Components, is_name, names_of
 from luisy_dir.batch.filling import components_of, rows_of_all
 from luisy_dir.batch.labelled import Labelled
 from luisy_dir.batch.loading import loaded
-from luisy_dir.batch.rows import is_frame, is_mapping, named
-from luisy_dir.errors import BatchError, DefinitionError
+from luisy_dir.batch.rows import in_order, is_frame, is_mapping, named
+from luisy_dir.errors import BatchError, DefinitionError, SettingError
 
 _WHOLE = "data"  # the name of data that has none
 
@@ -158,8 +158,14 @@ class Holding(Labelled):
         >>> batch.components, batch.masks is None
         (('images', 'masks', 'labels'), True)
         """
-        names = (components,) if isinstance(components, str) else tuple(components)
-        parts = (init,) if isinstance(components, str) else (None,) * len(names) if init is None else tuple(init)
+        names = names_of(components)
+        parts = (
+            [init]
+            if isinstance(components, str)
+            else [None] * len(names)
+            if init is None
+            else in_order(init, "init is a")
+        )
         if len(parts) != len(names):
             raise BatchError(f"init has {len(parts)} parts for {len(names)} components. Give one for each.")
         with self._loading:
@@ -301,6 +307,8 @@ class Holding(Labelled):
             The source has no row for an item.
         BatchError
             The source does not have what is asked for. Nothing is put into the batch.
+        SettingError
+            There is no source, or no such format.
 
         Examples
         --------
@@ -311,7 +319,9 @@ class Holding(Labelled):
         array([5020, 5021])
         """
         names = self.table.names if self._whole is None else ()
-        wanted = dst if dst is None or isinstance(dst, str) else tuple(dst)
+        wanted = dst if dst is None or isinstance(dst, str) else names_of(dst)
+        if src is None:
+            raise SettingError("load has no src. Give an array, a dict or a frame, or the name of a file and its fmt.")
         has_names = fmt is not None or is_mapping(src) or is_frame(src)
         if wanted is None and not has_names and not names:
             self._become_whole(rows_of_all(src, self._ids, None))

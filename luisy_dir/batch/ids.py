@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 from luisy_dir.batch.rows import described, is_frame, named
@@ -98,6 +99,9 @@ class Positions:
                 "numbers, and cannot be asked for by their id.",
                 stacklevel=3,
             )
+
+    def __contains__(self, item_id: object) -> bool:
+        return isinstance(item_id, Hashable) and item_id in self._positions
 
     def of(self, item_id: Any) -> int:
         """Position of an item.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from luisy_dir.errors import BatchError, UnknownItemError
@@ -27,6 +27,37 @@ def is_series(data: object) -> bool:
     """Whether it is a pandas Series; pandas is not loaded to find out."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(data, pandas.Series)
+
+
+def in_order(items: Any, what: str) -> list[Any]:
+    """Things in their order: rows of an array or a frame, values of a series, and whatever else can be iterated over.
+
+    They are asked for once, as they may be read from a disk.
+
+    Parameters
+    ----------
+    items
+        As said.
+    what
+        Before the name of their class, in a message.
+
+    Raises
+    ------
+    BatchError
+        They have no order, as those of a set, a dict or a text.
+
+    Examples
+    --------
+    >>> in_order((number for number in range(3)), "the index is a")
+    [0, 1, 2]
+    """
+    if is_frame(items) or is_series(items):
+        items = items.to_numpy()
+    is_sequence = isinstance(items, Iterable) or hasattr(type(items), "__getitem__")
+    has_no_order = isinstance(items, (str, bytes, Mapping, set, frozenset)) or getattr(items, "ndim", 1) == 0
+    if not is_sequence or has_no_order:
+        raise BatchError(f"{what} {type(items).__name__}, which has no items in an order. Give an array or a list.")
+    return list(items)
 
 
 def check_columns(data: Any) -> None:

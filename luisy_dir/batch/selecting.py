@@ -37,6 +37,13 @@ class Selecting(Seeded):
     def __iter__(self) -> Iterator[Any]:
         return iter(self.items)
 
+    def __reversed__(self) -> Iterator[Any]:
+        return iter(self.items[::-1])
+
+    def __contains__(self, item_id: object) -> bool:
+        """Whether there is an item of this id."""
+        return item_id in self._positions
+
     def __getitem__(self, key: Any) -> Any:
         """One item by its id; a batch of several by a list or an array of ids, a slice of positions, or a mask."""
         import numpy as np
