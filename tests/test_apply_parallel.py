@@ -408,6 +408,15 @@ def test_positional_arguments_go_along_with_a_list(batch):
     assert (batch.b == batch.images * 7).all()
 
 
+def test_a_method_may_call_its_item_by_any_name():
+    class Own(Batch):
+        def negated(self, src):
+            return -src
+
+    own = Own.from_data(data=[1, 2])
+    assert own.apply_parallel(own.negated).data.tolist() == [-1, -2]
+
+
 def test_src_and_dst_are_given_to_functions_that_take_them():
     seen = []
 
@@ -776,9 +785,41 @@ def test_a_seed_that_is_no_number_is_refused_rather_than_drawn_anew_each_time(ba
         batch.apply_parallel(add_noise, src="images", rng_seeds=7)
 
 
+def test_random_numbers_depend_on_the_text_of_an_id():
+    """So that they are the same where a file gives ids back as texts."""
+    numbers, texts = Batch([7]), Batch(["7"])
+    for one in (numbers, texts):
+        one.apply_parallel(add_noise, [0.0], dst="a", requires_rng=True, p=1.0)
+    assert numbers.a.tolist() == texts.a.tolist()
+
+
+def test_whether_an_item_is_left_out_says_nothing_of_its_random_numbers():
+    batch = Batch(200)
+    batch.apply_parallel(lambda item, rng: rng.random(), np.full(200, -1.0), dst="a", requires_rng=True, p=0.5)
+    hit = batch.a[batch.a != -1]
+    assert 0.3 < (hit < 0.5).mean() < 0.7
+
+
+def test_setting_the_seed_begins_anew(batch):
+    first = batch.apply_parallel(add_noise, src="images", dst="a", requires_rng=True).a
+    batch.random_seed = 0
+    assert (batch.apply_parallel(add_noise, src="images", dst="a", requires_rng=True).a == first).all()
+
+
+def test_a_merged_batch_draws_no_number_that_one_of_its_parts_has_drawn():
+    parts = [eight([1, 2]), eight([3, 4])]
+    drawn = parts[1].apply_parallel(add_noise, src="images", dst="a", requires_rng=True).a[0] - 3
+    parts[0].add_components("a", [[0.0], [0.0]])
+    merged = Batch.merge(parts)[0]
+    merged.apply_parallel(add_noise, src="images", dst="a", requires_rng=True)
+    assert merged[3].a - 3 != drawn
+
+
 def test_a_function_that_takes_no_rng_is_refused(batch):
     with pytest.raises(DefinitionError, match="has no parameter rng"):
         batch.apply_parallel(times_42, src="images", requires_rng=True)
+    with pytest.raises(DefinitionError, match="leave out requires_rng"):
+        batch.apply_parallel(add_noise, src="images", requires_rng=True, rng=np.random.default_rng(0))
 
 
 def test_p_leaves_items_out_and_the_same_ones_of_each_src():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -229,6 +230,22 @@ def test_a_batch_of_some_of_the_items_keeps_class_seed_and_attributes():
     assert some.masks is None
 
 
+def test_a_class_may_take_its_arguments_by_name_alone():
+    class Own(Batch):
+        components = "x"
+
+        def __init__(self, index, **kwargs):
+            super().__init__(index, **kwargs)
+
+    own = Own.from_data([5, 6], [1, 2])
+    assert (own[1:].x.tolist(), Own.merge([own, Own.from_data([7], [3])])[0].x.tolist()) == ([2], [1, 2, 3])
+
+
+def test_a_class_names_each_component_once():
+    with pytest.raises(DefinitionError, match="component 'x'"):
+        type("Twice", (Batch,), {"components": ("x", "x")})
+
+
 def test_a_mask_has_a_value_for_each_item(batch):
     with pytest.raises(BatchError, match="mask of shape"):
         batch[np.array([True, False])]
@@ -431,6 +448,20 @@ def test_an_attribute_of_a_name_that_is_taken_is_refused(batch, name):
     assert batch.get_attrs() == {}
 
 
+def test_an_attribute_that_was_set_in_another_way_is_not_replaced():
+    batch = Batch([5])
+    batch.camera = "left"
+    with pytest.raises(BatchError, match="'camera'"):
+        batch.create_attrs(camera="right")
+    assert (batch.camera, batch.get_attrs()) == ("left", {})
+
+
+def test_an_attribute_that_was_deleted_is_not_there():
+    batch = Batch([5], camera="left")
+    del batch.camera
+    assert batch.get_attrs() == {}
+
+
 def test_a_batch_refers_to_dataset_and_pipeline():
     dataset, pipeline = object(), object()
     batch = Batch([1], dataset, pipeline)
@@ -501,6 +532,27 @@ def test_preloaded_data_is_taken_when_it_is_asked_for():
     assert repr(batch) == "<Batch of 2 items, not loaded yet>"
     assert (batch.data.tolist(), Source.asked, batch.preloaded) == ([30, 40], 2, None)
     assert (batch.data.tolist(), Source.asked) == ([30, 40], 2)
+
+
+def test_preloaded_data_is_taken_once_however_many_ask_for_it():
+    class Counting(dict):
+        asked = 0
+
+        def __getitem__(self, key):
+            Counting.asked += 1
+            time.sleep(0.001)
+            return super().__getitem__(key)
+
+    batch = Batch(20, preloaded={"x": Counting({n: n for n in range(20)})})
+    with ThreadPoolExecutor(8) as pool:
+        sums = list(pool.map(lambda _: int(batch.x.sum()), range(8)))
+    assert (sums, Counting.asked) == ([190] * 8, 20)
+
+
+def test_data_that_is_set_comes_before_preloaded_data():
+    batch = Batch([1, 2], preloaded={"x": [10, 20, 30]})
+    batch.data = {"x": [5, 6]}
+    assert (batch.x.tolist(), batch.preloaded) == ([5, 6], None)
 
 
 def test_preloaded_data_that_lacks_an_item_says_which():
@@ -857,6 +909,17 @@ def test_a_copy_has_attributes_of_its_own_however_they_were_set(name):
     again.history.append("copied")
     assert batch.history == ["made"]
     assert again.me is again
+
+
+def test_a_copy_has_attributes_and_random_numbers_of_its_own():
+    batch, reference = Batch([5]), Batch([5])
+    assert batch.random.random() == reference.random.random()
+    again = batch.copy()
+    again.create_attrs(camera="left")
+    again.random.random()
+    batch.camera = "right"
+    assert (batch.get_attrs(), again.get_attrs()) == ({}, {"camera": "left"})
+    assert batch.random.random() == reference.random.random()
 
 
 def test_a_copy_shares_arrays_but_no_components():

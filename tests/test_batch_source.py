@@ -425,10 +425,45 @@ def test_batches_that_were_left_without_items_are_passed_over():
 
 
 def test_leaving_them_early_ends_the_workers():
+    for sizes, size in (([1] * 7, 7), ([7], 1), ([5, 0, 4], 3), ([2, 2], 4), ([1, 6], 8)):
+        ids = iter(range(sum(sizes)))
+        given = [Batch.from_data([next(ids) for _ in range(count)], {"x": np.zeros(count)}) for count in sizes]
+        whole, rest = divmod(sum(sizes), size)
+        together = ids_of(rebatched(given, size))
+        assert [len(each) for each in together] == [size] * whole + [rest] * (rest > 0)
+        assert [item_id for each in together for item_id in each] == list(range(sum(sizes)))
+
     batches = rebatched(source_of(100).gen_batch(2, prefetch=2), 3)
     assert next(batches).images.tolist() == [0, 10, 20]
     batches.close()
     assert not [thread for thread in threading.enumerate() if "ThreadPool" in thread.name]
+
+
+@pytest.mark.parametrize(("sizes", "size"), [([1] * 50, 50), ([50], 1), ([7] * 8, 5)])
+def test_each_row_is_copied_once_into_a_batch_of_another_size(sizes, size):
+    """Not once for each batch that comes before it in the same batch, or after it."""
+
+    class Counting(Batch):
+        rows = 0
+
+        @classmethod
+        def merge_component(cls, component=None, data=None):
+            Counting.rows += sum(map(len, data))
+            return super().merge_component(component, data)
+
+    batches = [
+        Counting.from_data([(number, n) for n in range(count)], {"x": np.zeros(count)})
+        for number, count in enumerate(sizes)
+    ]
+    assert sum(batch.size for batch in rebatched(batches, size)) == sum(sizes)
+    assert Counting.rows == sum(sizes)
+
+
+def test_equal_ids_in_different_batches_are_kept():
+    batches = [Batch.from_data([0, 1, 2], {"x": [0, 1, 2]}) for _ in range(2)]
+    assert [(batch.indices.tolist(), batch.x.tolist()) for batch in rebatched(batches, 2)] == [
+        (ids, ids) for ids in ([0, 1], [2, 0], [1, 2])
+    ]
 
 
 # Directories

@@ -29,10 +29,10 @@ class Holding(Labelled):
             return
         cls.components = (declared,) if isinstance(declared, str) else tuple(declared)
         for name in cls.components:
-            if not is_name(name) or hasattr(cls, name):
+            if not is_name(name) or hasattr(cls, name) or cls.components.count(name) > 1:
                 raise DefinitionError(
                     f"{cls.__name__} has a component {name!r}, which is no name of an attribute, or that of another "
-                    "one. Choose another name."
+                    "one or of another component. Choose another name."
                 )
 
     def __init__(self, index: Any, dataset: Any, pipeline: Any, preloaded: Any, *, is_copied: bool) -> None:

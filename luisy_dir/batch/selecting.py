@@ -129,7 +129,7 @@ class Selecting(Seeded):
         draws
             How many actions with random numbers its items have seen.
         """
-        batch = kind(ids, self._dataset, self._pipeline, seed=self._seed, epoch=self._epoch)
+        batch = kind(ids, dataset=self._dataset, pipeline=self._pipeline, seed=self._seed, epoch=self._epoch)
         batch._draws = draws  # noqa: SLF001 - its own class
         if self._whole is not None and arrays:
             batch._table, batch._whole = Components(batch.size, arrays), self._whole  # noqa: SLF001 - as above
