@@ -550,9 +550,15 @@ def test_preloaded_data_is_taken_once_however_many_ask_for_it():
 
 
 def test_data_that_is_set_comes_before_preloaded_data():
-    batch = Batch([1, 2], preloaded={"x": [10, 20, 30]})
-    batch.data = {"x": [5, 6]}
-    assert (batch.x.tolist(), batch.preloaded) == ([5, 6], None)
+    for batch in (Batch([1, 7], preloaded={"images": [10, 20]}), Images([1, 7], preloaded={"images": [10, 20]})):
+        batch.data = {"images": [5, 6]}
+        assert (batch.images.tolist(), batch.preloaded) == ([5, 6], None)
+
+
+def test_what_every_batch_has_is_set_without_a_look_at_preloaded_data():
+    batch = Batch([7], preloaded=[10, 20])
+    batch.pipeline = "flow"
+    assert (batch.pipeline, batch.preloaded) == ("flow", [10, 20])
 
 
 def test_preloaded_data_that_lacks_an_item_says_which():

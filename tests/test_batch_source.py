@@ -70,6 +70,7 @@ def test_indices_are_added():
         (1, [10, 0]),
         (0.0, [0, 10]),
         ([1 / 3] * 3, [3, 4, 3]),
+        ([0.01, 0.29, 0.7], [0, 3, 7]),
     ],
 )
 @pytest.mark.parametrize("shuffle", [False, True, 42])

@@ -235,7 +235,7 @@ class Holding(Labelled):
 
     def _has(self, name: str) -> bool:
         """Whether there is such a component; data is loaded only where it says which ones there are."""
-        if name.startswith("_") or "_table" not in self.__dict__:
+        if name.startswith("_") or hasattr(type(self), name) or "_table" not in self.__dict__:
             return False
         names = self.components
         if names is None and self._preloaded is not None:
