@@ -13,6 +13,7 @@ import traceback
 
 import cloudpickle
 import numpy as np
+import pandas as pd
 import pytest
 
 from luisy_dir import Batch, apply_parallel
@@ -128,6 +129,20 @@ def test_results_that_an_array_cannot_hold_are_refused(batch):
         assert not into.any()
 
 
+def test_of_several_destinations_all_are_filled_or_none(batch):
+    array = np.zeros((8, 1), np.int64)
+    for dst in (("a", "size"), ("size", array), ("a", np.zeros(3)), (array, np.zeros(3)), ("a", "a"), ("a", 5)):
+        with pytest.raises(BatchError):
+            batch.apply_parallel(lambda x: (x + 1, x), src="images", dst=dst)
+    assert batch.components == ("images", "masks")
+    assert not array.any()
+
+
+def test_data_that_cannot_be_filled_is_no_destination(batch):
+    with pytest.raises(BatchError, match=r"dst is 7\. Give the name"):
+        batch.apply_parallel(times_42, src=[7] * 8)
+
+
 def test_data_without_a_name_is_the_source_where_none_is_named():
     assert Batch.from_data(data=[1, 2]).apply_parallel(times_42).data.tolist() == [42, 84]
     parts = Batch.from_data(data=([1, 2], [3, 4])).apply_parallel(lambda pair: (pair[1], pair[0]))
@@ -188,6 +203,39 @@ def test_items_come_from_an_attribute_a_container_or_a_callable(batch, init):
     assert batch.a.tolist() == (expected * 42).tolist()
 
 
+def test_items_of_a_frame_are_its_rows_and_of_a_series_its_values():
+    frame = pd.DataFrame({"one": [1, 2], "two": [3, 4]})
+    batch = Batch(2)
+    assert batch.apply_parallel(list, frame, dst="a").a.tolist() == [[1, 3], [2, 4]]
+    assert batch.apply_parallel(int, pd.Series([7, 8], index=[1, 0]), dst="a").a.tolist() == [7, 8]
+
+
+@pytest.mark.parametrize("init", [{0: 5, 1: 6}, {5, 6}, np.array(3), 3, lambda: None])
+def test_items_that_have_no_order_are_refused(init):
+    with pytest.raises(BatchError, match="no items in an order"):
+        Batch(2).apply_parallel(times_42, init, dst="a")
+
+
+def test_items_are_asked_for_once():
+    """They may be read from a disk."""
+
+    class Files(list):
+        read = 0
+
+        def __iter__(self):
+            Files.read += 1
+            return super().__iter__()
+
+    assert Batch(2).apply_parallel(times_42, Files([1, 2]), dst="a").a.tolist() == [42, 84]
+    assert Files.read == 1
+
+
+def test_arguments_for_each_item_need_one_item_for_each(batch):
+    for init in ([1, 2, 3], range(9), "run_once"):
+        with pytest.raises(BatchError, match=r"init gives . items for a batch of 8"):
+            batch.apply_parallel(pow, init, None, None, "a", PerItem(range(8)))
+
+
 def test_init_is_told_what_it_asks_for(batch):
     def init(src, p, *, factor, **others):
         seen.append((src, p, factor, others["target"]))
@@ -209,6 +257,12 @@ def test_without_src_and_dst_nothing_is_put(batch):
     seen = []
     assert batch.apply_parallel(seen.append, "indices") is batch
     assert (seen, batch.components) == (list(range(8)), ("images", "masks"))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_items_of_the_batch_may_be_what_a_function_gets(batch, target):
+    batch.apply_parallel(lambda item: item.images - item.masks, "items", dst="a", target=target, n_workers=2)
+    assert not batch.a.any()
 
 
 @pytest.mark.parametrize("target", ["for", "threads", "async"])
@@ -290,9 +344,39 @@ def test_results_that_do_not_stack_become_an_array_of_objects(results):
 
 
 @pytest.mark.parametrize(
+    "results",
+    [
+        [b"PK\0\0", b"a"],
+        ["a\0", "a"],
+        [[b"a\0"], [b"b"]],
+        [2**60 + 1, 0.5],
+        [1, 2**63 + 1],
+        [[2**60 + 1, 0.5], [1, 2]],
+        [np.array([2**63 + 1], np.uint64), np.array([-1])],
+    ],
+)
+def test_results_are_what_the_function_returned_to_the_last_byte(results):
+    """NumPy's texts lose a null at their end, and its floats the last digits of large numbers."""
+    batch = Batch([0, 1]).apply_parallel(lambda item: results[item], "indices", dst="c")
+    assert [got is wanted for got, wanted in zip(batch.c, results, strict=True)] == [True, True]
+
+
+def test_masked_results_keep_their_masks():
+    batch = Batch([0, 1])
+    batch.apply_parallel(lambda item: np.ma.array([item, 5], mask=[False, True]), "indices", dst="c")
+    assert batch.c.mask.tolist() == [[False, True], [False, True]]
+    batch.apply_parallel(np.negative, src="c")
+    assert batch.c.filled(9).tolist() == [[0, 9], [-1, 9]]
+
+
+@pytest.mark.parametrize(
     ("results", "dtype", "shape"),
     [
         ([1, 2], np.int64, (2,)),
+        ([np.int64(2**60 + 1), 3], np.int64, (2,)),
+        ([2**53, 0.5], np.float64, (2,)),
+        ([-(2**53), 0.5], np.float64, (2,)),
+        ([b"a", b"bc"], np.dtype("S2"), (2,)),
         ([1, 2.5], np.float64, (2,)),
         ([True, False], np.bool_, (2,)),
         ([np.float32(1), np.float32(2)], np.float32, (2,)),
@@ -322,6 +406,15 @@ def test_positional_arguments_go_along_with_a_list(batch):
     batch.apply_parallel(lambda x, y: x * y, None, None, ["images", "masks"], ["a", "b"], 7)
     assert (batch.a == batch.images * 7).all()
     assert (batch.b == batch.images * 7).all()
+
+
+def test_a_method_may_call_its_item_by_any_name():
+    class Own(Batch):
+        def negated(self, src):
+            return -src
+
+    own = Own.from_data(data=[1, 2])
+    assert own.apply_parallel(own.negated).data.tolist() == [-1, -2]
 
 
 def test_src_and_dst_are_given_to_functions_that_take_them():
@@ -382,6 +475,31 @@ def test_an_argument_may_be_another_one_for_each_item(batch, target):
 
 
 # Targets
+
+
+@pytest.mark.parametrize("values", [pd.Series([1, 2], index=[1, 0]), (n for n in (1, 2)), Expression])
+def test_values_for_each_item_are_in_its_order(values):
+    if values is Expression:
+        values = type("Both", (Expression,), {"evaluate": lambda self, batch: batch.indices + 1})()
+    batch = Batch(2).apply_parallel(lambda item, n: n, "indices", None, None, "a", PerItem(values))
+    assert batch.a.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("values", [3, {0: 1, 1: 2}, "ab", {1, 2}])
+def test_values_without_an_order_are_not_for_each_item(values):
+    with pytest.raises(BatchError, match="PerItem has a"):
+        Batch(2).apply_parallel(lambda item, n: n, "indices", None, None, "a", PerItem(values))
+
+
+def test_an_argument_may_have_parts_that_are_others_for_each_item():
+    def parts(item, pair, *, options):
+        return [item, *pair, options["by"][0]]
+
+    batch = Batch(2)
+    batch.apply_parallel(
+        parts, "indices", None, None, "a", (PerItem([1, 2]), 3), options={"by": [PerItem([4, 5])], "plain": 0}
+    )
+    assert batch.a.tolist() == [[0, 1, 3, 4], [1, 2, 3, 5]]
 
 
 @pytest.mark.parametrize("target", [*TARGETS, *_SHORT])
@@ -544,6 +662,16 @@ def test_a_script_needs_no_main_guard_for_processes(tmp_path):
     assert answer.stdout.strip() == "[2, 3] True"
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_program_ends_without_a_word_while_pools_are_open(target):
+    code = (
+        "from luisy_dir import Batch\n"
+        f"Batch(9).apply_parallel(lambda x: x, 'indices', dst='a', target={target!r}, n_workers=6)\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert (answer.stdout, answer.stderr) == ("", "")
+
+
 def test_pools_end_when_they_are_closed(batch):
     for target in TARGETS:
         batch.apply_parallel(times_42, src="images", dst="a", target=target, n_workers=2)
@@ -642,9 +770,56 @@ def test_seeds_may_be_given(batch, target):
         batch.apply_parallel(add_noise, src="images", rng_seeds=[1, 2, 3])
 
 
+@pytest.mark.parametrize("seeds", [pd.Series(range(8), index=range(10, 18)), (n for n in range(8))])
+def test_seeds_may_be_given_as_anything_with_an_order(batch, seeds):
+    batch.apply_parallel(add_noise, src="images", dst="a", rng_seeds=seeds)
+    expected = [n + np.random.Generator(np.random.SFC64(n)).uniform() for n in range(8)]
+    assert batch.a.ravel().tolist() == expected
+
+
+@pytest.mark.parametrize("seed", [None, -1, 0.5, "7"])
+def test_a_seed_that_is_no_number_is_refused_rather_than_drawn_anew_each_time(batch, seed):
+    with pytest.raises(SettingError, match="among the rng_seeds"):
+        batch.apply_parallel(add_noise, src="images", rng_seeds=[*range(7), seed])
+    with pytest.raises(BatchError, match="rng_seeds is a int"):
+        batch.apply_parallel(add_noise, src="images", rng_seeds=7)
+
+
+def test_random_numbers_depend_on_the_text_of_an_id():
+    """So that they are the same where a file gives ids back as texts."""
+    numbers, texts = Batch([7]), Batch(["7"])
+    for one in (numbers, texts):
+        one.apply_parallel(add_noise, [0.0], dst="a", requires_rng=True, p=1.0)
+    assert numbers.a.tolist() == texts.a.tolist()
+
+
+def test_whether_an_item_is_left_out_says_nothing_of_its_random_numbers():
+    batch = Batch(200)
+    batch.apply_parallel(lambda item, rng: rng.random(), np.full(200, -1.0), dst="a", requires_rng=True, p=0.5)
+    hit = batch.a[batch.a != -1]
+    assert 0.3 < (hit < 0.5).mean() < 0.7
+
+
+def test_setting_the_seed_begins_anew(batch):
+    first = batch.apply_parallel(add_noise, src="images", dst="a", requires_rng=True).a
+    batch.random_seed = 0
+    assert (batch.apply_parallel(add_noise, src="images", dst="a", requires_rng=True).a == first).all()
+
+
+def test_a_merged_batch_draws_no_number_that_one_of_its_parts_has_drawn():
+    parts = [eight([1, 2]), eight([3, 4])]
+    drawn = parts[1].apply_parallel(add_noise, src="images", dst="a", requires_rng=True).a[0] - 3
+    parts[0].add_components("a", [[0.0], [0.0]])
+    merged = Batch.merge(parts)[0]
+    merged.apply_parallel(add_noise, src="images", dst="a", requires_rng=True)
+    assert merged[3].a - 3 != drawn
+
+
 def test_a_function_that_takes_no_rng_is_refused(batch):
     with pytest.raises(DefinitionError, match="has no parameter rng"):
         batch.apply_parallel(times_42, src="images", requires_rng=True)
+    with pytest.raises(DefinitionError, match="leave out requires_rng"):
+        batch.apply_parallel(add_noise, src="images", requires_rng=True, rng=np.random.default_rng(0))
 
 
 def test_p_leaves_items_out_and_the_same_ones_of_each_src():
@@ -688,7 +863,7 @@ def test_items_that_p_leaves_out_have_to_fit_where_results_go(batch, src, dst):
 
 
 def test_random_numbers_need_one_item_for_each_id(batch):
-    with pytest.raises(BatchError, match="init gives 3 items for a batch of 8"):
+    with pytest.raises(BatchError, match=r"init gives . items for a batch of 8"):
         batch.apply_parallel(times_42, [1, 2, 3], p=0.5)
 
 
@@ -710,6 +885,25 @@ def test_an_error_names_its_items_and_nothing_is_put(target):
     assert (error.ids, [type(each) for each in error.errors]) == (("b", "d"), [ZeroDivisionError] * 2)
     assert batch.numbers.tolist() == [1, 0, 2, 0]
     assert "item 'b'" in "".join(traceback.format_exception(error))
+
+
+def test_keywords_of_the_function_do_not_change_which_items_failed():
+    def fail(number, ids, name):
+        raise ValueError(ids)
+
+    with pytest.raises(BatchItemsError, match=r"'fail' failed for 1 of 1 items: 'a'\. .* ValueError: \[7\]\. Mend"):
+        Batch.from_data(["a"], {"x": [1]}).apply_parallel(fail, src="x", ids=[7], name="other")
+
+
+def test_an_error_that_is_raised_again_and_again_has_one_note_of_an_item():
+    def fail(number):
+        raise error
+
+    error = ValueError("The same.")
+    for _ in range(3):
+        with pytest.raises(BatchItemsError, match=r"The same\. Mend"):
+            Batch(2).apply_parallel(fail, "indices")
+    assert error.__notes__ == ["item 0", "item 1"]
 
 
 def test_errors_among_results_are_raised():
@@ -752,6 +946,43 @@ def test_what_cannot_be_sent_to_a_process_says_so(batch):
         batch.apply_parallel(lambda x: lock, src="images", target="mpc", n_workers=1)
     with pytest.raises(BatchItemsError, match="cannot pickle"):
         batch.apply_parallel(lambda x: threading.Lock(), src="images", target="mpc", n_workers=1)
+
+
+def test_an_item_that_cannot_be_sent_to_a_process_is_named():
+    batch = Batch.from_data(["a", "b"], {"x": [1, threading.Lock()]})
+    with pytest.raises(BatchItemsError, match=r"1 of 2 items: 'b'\. Item 'b': TypeError: cannot pickle"):
+        batch.apply_parallel(lambda x: 1, src="x", target="mpc", n_workers=1)
+
+
+@pytest.mark.parametrize("leave", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_a_coroutine_that_ends_the_program_leaves_the_event_loop_to_the_others(leave):
+    """What ends an event loop would let the next action wait for ever; and none goes on behind the caller's back."""
+
+    async def work(number):
+        if number == 1:
+            raise leave
+        await asyncio.sleep(0.05)
+        went_on.append(number)
+
+    went_on = []
+    with pytest.raises(leave):
+        Batch(3).apply_parallel(work, "indices", target="async")
+    assert Batch(3).apply_parallel(lambda x: asyncio.sleep(0.1, x), "indices", dst="a", target="async").a.tolist() == [
+        0,
+        1,
+        2,
+    ]
+    assert went_on == []
+
+
+def test_a_coroutine_whose_own_task_was_cancelled_is_an_item_that_failed():
+    async def work(number):
+        task = asyncio.ensure_future(asyncio.sleep(5))
+        asyncio.get_running_loop().call_soon(task.cancel)
+        await task
+
+    with pytest.raises(BatchItemsError, match="1 of 1 items: 'a'"):
+        Batch(["a"]).apply_parallel(work, "indices", target="async")
 
 
 def test_an_interrupt_ends_an_action_of_threads_soon():

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +15,7 @@ import pytest
 
 from luisy_dir import Batch
 from luisy_dir.batch import pools
-from luisy_dir.errors import BatchError, DefinitionError, SettingError, UnknownItemError
+from luisy_dir.errors import BatchError, BatchItemsError, DefinitionError, SettingError, UnknownItemError
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +48,10 @@ def batch():
         (["b", "a"], ["b", "a"]),
         (SimpleNamespace(indices=np.array([4, 5])), [4, 5]),
         ([1, "1"], [1, "1"]),
+        ([b"1", 1], [b"1", 1]),
+        ([2**63 + 1, 1], [2**63 + 1, 1]),
+        (["a", "a\0"], ["a", "a\0"]),
+        ([(1, 2), (1, 3)], [(1, 2), (1, 3)]),
         ([], []),
     ],
 )
@@ -55,10 +62,42 @@ def test_the_index_may_be_a_number_or_anything_that_has_ids(index, ids):
     assert batch.index is index
 
 
-@pytest.mark.parametrize("index", [None, "abc", [[1, 2], [3, 4]], 1.5, True])
+@pytest.mark.parametrize(
+    "index",
+    [
+        None,
+        "abc",
+        [[1, 2], [3, 4]],
+        [[1], [2, 3]],
+        np.zeros((2, 2)),
+        1.5,
+        True,
+        -3,
+        [1.0, float("nan")],
+        np.array([np.nan]),
+        [{}, {}],
+        np.array([[], {}, None], object)[1:],
+        pd.DataFrame({"a": [1]}),
+    ],
+)
 def test_an_index_of_another_kind_is_refused(index):
     with pytest.raises(BatchError, match="index of a batch"):
         Batch(index)
+
+
+def test_an_id_is_the_same_whatever_others_there_are():
+    """Its text is what random numbers depend on."""
+    assert [str(item_id) for item_id in Batch([1, 2.5]).indices.tolist()] == ["1", "2.5"]
+
+
+def test_ids_that_are_changed_later_are_not_those_of_the_batch():
+    """Data would be loaded of other items."""
+    order = np.arange(4)
+    batch = Batch(order[:3], preloaded={"images": np.arange(10) * 10})
+    order[:] = [3, 2, 1, 0]
+    assert (batch.images.tolist(), batch[2].images) == ([0, 10, 20], 20)
+    with pytest.raises(ValueError, match="read-only"):
+        batch.indices[0] = 7
 
 
 def test_equal_ids_are_warned_of_and_cannot_be_asked_for():
@@ -77,8 +116,24 @@ def test_an_item_is_had_by_its_id_and_writes_through(batch):
     assert list(batch[1]) == [10, "one"]
 
 
+def test_an_item_is_of_the_batch_whatever_becomes_of_the_batch(batch):
+    item = batch[0]
+    batch.add_components("masks")
+    batch.images = [1, 2, 3]
+    item.images = 7
+    assert (batch.images.tolist(), item.masks) == ([1, 7, 3], None)
+
+
 @pytest.mark.parametrize(
-    ("data", "value"), [([1, 2], 1.5), ([1, 2], None), (["cat", "dog"], "mouse"), (np.zeros(2, np.uint8), 300)]
+    ("data", "value"),
+    [
+        ([1, 2], 1.5),
+        ([1, 2], None),
+        (["cat", "dog"], "mouse"),
+        (np.zeros(2, np.uint8), 300),
+        (np.zeros(2, np.float16), 70000),
+        (np.zeros(2, np.float32), -1e300),
+    ],
 )
 def test_an_item_does_not_take_what_would_be_cut_off(data, value):
     batch = Batch.from_data(data={"x": data})
@@ -122,6 +177,24 @@ def test_looking_for_an_item_does_not_search_the_others():
     assert Id.compared <= 2
 
 
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda item: pickle.loads(pickle.dumps(item))])
+def test_an_item_is_copied_and_pickled_without_the_others(again):
+    batch = Batch.from_data(data={"images": np.zeros((100, 1000)), "none": None})
+    item = batch[7]
+    item.images = 5
+    other = again(item)
+    assert (other.images.tolist(), other.none) == (item.images.tolist(), None)
+    assert len(pickle.dumps(other)) == len(pickle.dumps(item)) < 20_000
+
+
+def test_whether_an_item_is_there_is_asked_by_its_id(batch):
+    assert (2 in batch, 7 in batch, [] in batch) == (True, False, False)
+
+
+def test_items_are_had_backwards(batch):
+    assert [item.labels for item in reversed(batch)] == ["one", "zero", "two"]
+
+
 def test_an_item_that_has_no_such_component_says_so(batch):
     with pytest.raises(AttributeError, match="'mask'"):
         _ = batch[0].mask
@@ -155,6 +228,22 @@ def test_a_batch_of_some_of_the_items_keeps_class_seed_and_attributes():
     some = batch[1:]
     assert (type(some), some.seed, some.epoch, some.camera) == (Pictures, 3, 4, "left")
     assert some.masks is None
+
+
+def test_a_class_may_take_its_arguments_by_name_alone():
+    class Own(Batch):
+        components = "x"
+
+        def __init__(self, index, **kwargs):
+            super().__init__(index, **kwargs)
+
+    own = Own.from_data([5, 6], [1, 2])
+    assert (own[1:].x.tolist(), Own.merge([own, Own.from_data([7], [3])])[0].x.tolist()) == ([2], [1, 2, 3])
+
+
+def test_a_class_names_each_component_once():
+    with pytest.raises(DefinitionError, match="component 'x'"):
+        type("Twice", (Batch,), {"components": ("x", "x")})
 
 
 def test_a_mask_has_a_value_for_each_item(batch):
@@ -235,6 +324,55 @@ def test_assigning_replaces_a_component_and_another_name_is_an_attribute(batch):
     assert (batch.camera, batch.components) == ("left", ("images", "labels"))
 
 
+def test_an_infinite_number_goes_into_a_smaller_float():
+    batch = Batch.from_data(data={"x": np.zeros(2, np.float16)})
+    batch[0].x = np.inf
+    batch[1].x = np.float64("nan")
+    assert batch.x[0] == np.inf
+
+
+def test_names_of_components_are_texts(batch):
+    for names in (5, None, [5], [None]):
+        with pytest.raises(BatchError, match=r"no name of a component|cannot be called"):
+            batch.add_components(names)
+    for use in (lambda: batch.dump(dst={}, components=5), lambda: batch.load(src=[1], dst=5)):
+        with pytest.raises(BatchError, match="5 is no name of a component"):
+            use()
+    with pytest.raises(BatchError, match="init is a int"):
+        batch.add_components(["a", "b"], 5)
+
+
+def test_components_that_several_threads_add_are_all_there():
+    def add(thread):
+        for number in range(50):
+            batch.add_components(f"of_{thread}_{number}", [1, 2, 3])
+
+    batch = Batch(3)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(add, range(4)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert (len(batch.components), len(batch.table)) == (200, 200)
+
+
+def test_a_frame_with_two_columns_of_one_name_is_refused(batch):
+    frame = pd.DataFrame([[1, 2], [3, 4], [5, 6]], columns=["a", "a"])
+    with pytest.raises(BatchError, match="several columns 'a'"):
+        Batch.from_data(data=frame)
+    with pytest.raises(BatchError, match="several columns 'a'"):
+        batch.load(src=frame)
+
+
+def test_masked_data_keeps_its_mask():
+    data = np.ma.array([1, 2, 3], mask=[False, True, False])
+    batch = Batch([0, 1], preloaded={"images": data})
+    assert batch.images.mask.tolist() == [False, True]
+    assert Batch.merge([batch, Batch.from_data([2], {"images": [3]})])[0].images.mask.tolist() == [False, True, False]
+
+
 def test_a_component_of_unequal_shapes_is_an_array_of_objects(batch):
     batch.images = [np.zeros(1), np.zeros(2), np.zeros(3)]
     assert batch.images.dtype == object
@@ -310,6 +448,20 @@ def test_an_attribute_of_a_name_that_is_taken_is_refused(batch, name):
     assert batch.get_attrs() == {}
 
 
+def test_an_attribute_that_was_set_in_another_way_is_not_replaced():
+    batch = Batch([5])
+    batch.camera = "left"
+    with pytest.raises(BatchError, match="'camera'"):
+        batch.create_attrs(camera="right")
+    assert (batch.camera, batch.get_attrs()) == ("left", {})
+
+
+def test_an_attribute_that_was_deleted_is_not_there():
+    batch = Batch([5], camera="left")
+    del batch.camera
+    assert batch.get_attrs() == {}
+
+
 def test_a_batch_refers_to_dataset_and_pipeline():
     dataset, pipeline = object(), object()
     batch = Batch([1], dataset, pipeline)
@@ -380,6 +532,33 @@ def test_preloaded_data_is_taken_when_it_is_asked_for():
     assert repr(batch) == "<Batch of 2 items, not loaded yet>"
     assert (batch.data.tolist(), Source.asked, batch.preloaded) == ([30, 40], 2, None)
     assert (batch.data.tolist(), Source.asked) == ([30, 40], 2)
+
+
+def test_preloaded_data_is_taken_once_however_many_ask_for_it():
+    class Counting(dict):
+        asked = 0
+
+        def __getitem__(self, key):
+            Counting.asked += 1
+            time.sleep(0.001)
+            return super().__getitem__(key)
+
+    batch = Batch(20, preloaded={"x": Counting({n: n for n in range(20)})})
+    with ThreadPoolExecutor(8) as pool:
+        sums = list(pool.map(lambda _: int(batch.x.sum()), range(8)))
+    assert (sums, Counting.asked) == ([190] * 8, 20)
+
+
+def test_data_that_is_set_comes_before_preloaded_data():
+    for batch in (Batch([1, 7], preloaded={"images": [10, 20]}), Images([1, 7], preloaded={"images": [10, 20]})):
+        batch.data = {"images": [5, 6]}
+        assert (batch.images.tolist(), batch.preloaded) == ([5, 6], None)
+
+
+def test_what_every_batch_has_is_set_without_a_look_at_preloaded_data():
+    batch = Batch([7], preloaded=[10, 20])
+    batch.pipeline = "flow"
+    assert (batch.pipeline, batch.preloaded) == ("flow", [10, 20])
 
 
 def test_preloaded_data_that_lacks_an_item_says_which():
@@ -471,6 +650,13 @@ def test_arrays_for_ids_that_are_no_positions_have_one_row_an_item():
     assert batch.load(src=np.array([1, 2]), dst="images")["a"].images == 2
     with pytest.raises(BatchError, match="3 rows for the 2 items"):
         batch.load(src=np.arange(3), dst="more")
+
+
+def test_load_has_to_be_told_what(batch):
+    """Else all data would be gone."""
+    with pytest.raises(SettingError, match="load has no src"):
+        batch.load()
+    assert batch.images.tolist() == [20, 0, 10]
 
 
 def test_a_format_or_an_option_that_is_not_known_is_refused(batch):
@@ -653,8 +839,22 @@ def test_data_without_names_is_merged():
 def test_there_is_something_to_merge_and_room_for_it():
     with pytest.raises(BatchError, match="no batches"):
         Batch.merge([])
-    with pytest.raises(BatchError, match="at least one item"):
-        Batch.merge(three(), 0)
+    for size in (0, -1, "2", 1.5):
+        with pytest.raises(BatchError, match="at least one item"):
+            Batch.merge(three(), size)
+    for others in (three()[0], [three()[0], None]):
+        with pytest.raises(BatchError, match="among the batches"):
+            Batch.merge(others)
+    with pytest.raises(BatchError, match="No batch has the components 'image'"):
+        Batch.merge(three(), components="image")
+
+
+def test_merged_data_and_ids_keep_the_values_that_no_common_dtype_has():
+    large = np.array([2**63 + 1], np.uint64)
+    batch, _ = Batch.merge([Batch.from_data(large, {"x": large}), Batch.from_data([-1], {"x": [-1]})])
+    assert (batch.x.tolist(), batch.indices.tolist()) == ([2**63 + 1, -1], [2**63 + 1, -1])
+    assert Batch.merge_component("x", [np.array([2**60 + 1]), np.array([0.5])]).tolist() == [2**60 + 1, 0.5]
+    assert Batch.merge_component("x", [np.array([1]), np.array([0.5])]).dtype == np.float64
 
 
 def test_a_component_of_unequal_shapes_is_merged():
@@ -705,6 +905,27 @@ def test_a_copy_has_all_data_of_its_own(name):
     batch.lens = "short"
     assert (batch.new.tolist(), "more" in batch.components) == ([1, 2], False)
     assert batch.get_attrs() == {"camera": ["left"]}
+
+
+@pytest.mark.parametrize("name", _copies())
+def test_a_copy_has_attributes_of_its_own_however_they_were_set(name):
+    batch = Batch([5, 6])
+    batch.history, batch.me = ["made"], batch
+    again = _copies()[name](batch)
+    again.history.append("copied")
+    assert batch.history == ["made"]
+    assert again.me is again
+
+
+def test_a_copy_has_attributes_and_random_numbers_of_its_own():
+    batch, reference = Batch([5]), Batch([5])
+    assert batch.random.random() == reference.random.random()
+    again = batch.copy()
+    again.create_attrs(camera="left")
+    again.random.random()
+    batch.camera = "right"
+    assert (batch.get_attrs(), again.get_attrs()) == ({}, {"camera": "left"})
+    assert batch.random.random() == reference.random.random()
 
 
 def test_a_copy_shares_arrays_but_no_components():
@@ -765,6 +986,22 @@ def test_an_image_keeps_its_dtype_if_asked_and_goes_where_it_is_told():
     assert batch._to_array_(np.zeros((2, 3))).shape == (2, 3, 1)
 
 
+@pytest.mark.parametrize("values", [[300], [-1], [255.0, 256.0], [np.nan], [1j], [np.inf]])
+def test_an_image_that_would_run_over_is_refused(values):
+    batch = Batch.from_data(data={"images": np.array([[values]])})
+    with pytest.raises(BatchItemsError, match="An image"):
+        batch.to_array(dtype="uint8", target="for")
+    with pytest.raises(BatchItemsError, match="The item is None"):
+        Batch.from_data(data={"images": [None]}).to_array(target="for")
+
+
+def test_an_image_becomes_integers_without_its_fractions():
+    batch = Batch.from_data(data={"images": np.array([[[0.0, 255.5, -0.5]]])})
+    assert batch.to_array(dtype="uint8").images.ravel().tolist() == [0, 255, 0]
+    assert Batch.from_data(data={"images": [np.array([[2**63 - 1]])]}).to_array(dtype="int64").images[0] == 2**63 - 1
+    assert Batch.from_data(data={"images": np.zeros((1, 0, 2))}).to_array(dtype="uint8").images.shape == (1, 0, 2, 1)
+
+
 def test_channels_have_a_place_that_is_known():
     with pytest.raises(RuntimeError, match="channels is 'middle'"):
         Batch.from_data(data={"images": np.zeros((1, 2, 2))}).to_array(channels="middle")
@@ -783,6 +1020,22 @@ def test_random_numbers_of_a_batch_depend_on_seed_epoch_and_ids():
     assert (
         len({first(), first(seed=1), first(epoch=1), Batch([4, 3]).random.random(), Batch([34]).random.random()}) == 5
     )
+
+
+@pytest.mark.parametrize("seed", [None, 1.5, "3"])
+def test_a_seed_is_a_whole_number(seed):
+    for make in (
+        lambda: Batch(1, seed=seed),
+        lambda: Batch(1, epoch=seed),
+        lambda: setattr(Batch(1), "random_seed", seed),
+    ):
+        with pytest.raises(SettingError, match="has to be a whole number"):
+            make()
+
+
+@pytest.mark.parametrize("seed", [0, -1, 2**200, np.int64(7)])
+def test_any_whole_number_is_a_seed(seed):
+    assert Batch(1, seed=seed).random.random() == Batch(1, seed=int(seed)).random.random()
 
 
 def test_the_seed_is_set_as_a_number_or_a_sequence():

@@ -387,3 +387,9 @@ sys.exit(0 if pipeline.Made().complete() else 7)
         assert "cannot be looked into" not in done.stderr
         codes.append(done.returncode)
     assert codes == [0, 0 if old.startswith("#") else 7]
+
+
+@pytest.mark.parametrize("kind", [Drawn, DrawnPerItem])
+def test_a_way_to_draw_that_is_not_known_is_named(kind):
+    with pytest.raises(BatchError, match="no method 'normally'"):
+        kind("normally").evaluate(Batch([1]))

@@ -71,6 +71,7 @@ def test_indices_are_added():
         (1, [10, 0]),
         (0.0, [0, 10]),
         ([1 / 3] * 3, [3, 4, 3]),
+        ([0.01, 0.29, 0.7], [0, 3, 7]),
     ],
 )
 @pytest.mark.parametrize("shuffle", [False, True, 42])
@@ -91,7 +92,7 @@ def test_a_split_is_drawn_by_its_seed():
     assert train(np.int64(1)) == train(1)
 
 
-@pytest.mark.parametrize("shares", [[], [0.9, 0.2], -0.1, [0.5, -0.1], float("nan"), 2])
+@pytest.mark.parametrize("shares", [[], [0.9, 0.2], -0.1, [0.5, -0.1], float("nan"), 2, "x", None])
 def test_shares_that_are_none_are_refused(shares):
     with pytest.raises(SettingError, match="shares is"):
         Index(10).split(shares)
@@ -102,8 +103,18 @@ def test_folds_test_each_item_once_and_train_with_all_others():
     assert [fold.test.indices.tolist() for fold in folds] == [[0, 1, 2, 3], [4, 5, 6], [7, 8, 9]]
     for train, test in Index(10).folds(3, shuffle=7):
         assert sorted([*train.indices, *test.indices]) == list(range(10))
-    with pytest.raises(SettingError, match="from 2 to 10 folds"):
-        Index(10).folds(11)
+    for n in (11, 1, 2.5, "3"):
+        with pytest.raises(SettingError, match="from 2 to 10 folds"):
+            Index(10).folds(n)
+
+
+def test_an_index_has_what_is_in_it_and_takes_more():
+    index = Index(["a", "b"]) + np.array([3])
+    assert index.indices.tolist() == ["a", "b", 3]
+    assert (3 in index, "3" in index, [] in index) == (True, False, False)
+    with pytest.raises(UnknownItemError, match="no item"):
+        index.position([])
+    assert [len(part) for part in Index(4).split(np.float32(0.5))] == [2, 2]
 
 
 # Files
@@ -477,10 +488,45 @@ def test_batches_that_were_left_without_items_are_passed_over():
 
 
 def test_leaving_them_early_ends_the_workers():
+    for sizes, size in (([1] * 7, 7), ([7], 1), ([5, 0, 4], 3), ([2, 2], 4), ([1, 6], 8)):
+        ids = iter(range(sum(sizes)))
+        given = [Batch.from_data([next(ids) for _ in range(count)], {"x": np.zeros(count)}) for count in sizes]
+        whole, rest = divmod(sum(sizes), size)
+        together = ids_of(rebatched(given, size))
+        assert [len(each) for each in together] == [size] * whole + [rest] * (rest > 0)
+        assert [item_id for each in together for item_id in each] == list(range(sum(sizes)))
+
     batches = rebatched(source_of(100).gen_batch(2, prefetch=2), 3)
     assert next(batches).images.tolist() == [0, 10, 20]
     batches.close()
     assert not [thread for thread in threading.enumerate() if "ThreadPool" in thread.name]
+
+
+@pytest.mark.parametrize(("sizes", "size"), [([1] * 50, 50), ([50], 1), ([7] * 8, 5)])
+def test_each_row_is_copied_once_into_a_batch_of_another_size(sizes, size):
+    """Not once for each batch that comes before it in the same batch, or after it."""
+
+    class Counting(Batch):
+        rows = 0
+
+        @classmethod
+        def merge_component(cls, component=None, data=None):
+            Counting.rows += sum(map(len, data))
+            return super().merge_component(component, data)
+
+    batches = [
+        Counting.from_data([(number, n) for n in range(count)], {"x": np.zeros(count)})
+        for number, count in enumerate(sizes)
+    ]
+    assert sum(batch.size for batch in rebatched(batches, size)) == sum(sizes)
+    assert Counting.rows == sum(sizes)
+
+
+def test_equal_ids_in_different_batches_are_kept():
+    batches = [Batch.from_data([0, 1, 2], {"x": [0, 1, 2]}) for _ in range(2)]
+    assert [(batch.indices.tolist(), batch.x.tolist()) for batch in rebatched(batches, 2)] == [
+        (ids, ids) for ids in ([0, 1], [2, 0], [1, 2])
+    ]
 
 
 # Directories

@@ -43,11 +43,13 @@ class Acting(Selecting):
         ----------
         func
             Gets an item, ``args`` and ``kwargs``; and ``src``, ``dst`` and ``rng``, if it has parameters of these names
-            or takes any keyword. A function of NumPy's gets none of the three.
+            or takes any keyword. A function of NumPy's gets none of the three. The item is a row of ``src`` itself, so
+            that what the function changes in it is changed there; in another process, it is a copy.
         init
             Where the items come from: None or ``data`` for ``src``; another text for the attribute of that name; a
             callable for what it returns, which gets ``src``, ``dst``, ``p``, ``target`` and ``kwargs`` as far as it
-            takes them; anything else is the items itself, such as an array. With ``run_once`` the function is called
+            takes them; anything else that has an order is the items itself, such as an array, or a frame for its rows.
+            With ``run_once`` the function is called
             once for the batch, without an item.
         post
             What becomes of the results: None to put them into ``dst``; the name of a method or a callable that gets the
@@ -88,11 +90,11 @@ class Acting(Selecting):
         BatchItemsError
             The function has raised for items; has their ids, and the first error as its cause. Nothing was put.
         BatchError
-            There is no such component, or lengths do not fit.
+            There is no such component, or lengths do not fit. Nothing was put.
         DefinitionError
             The function cannot be called, takes no ``rng``, or cannot be sent to a process.
         SettingError
-            There is no such target, or ``p`` is no probability.
+            There is no such target, ``p`` is no probability, or a seed in ``rng_seeds`` is no whole number from 0.
 
         Examples
         --------
@@ -139,20 +141,20 @@ class Acting(Selecting):
         return Components(self.size, {"src": src}).src
 
     def _assemble(
-        self, results: Sequence[Any], src: Any = None, dst: Any = None, ids: Any = None, name: str = "The function"
+        self, results: Sequence[Any], src: Any = None, dst: Any = None, _ids: Any = None, _name: str = "The function"
     ) -> Self:
         """Put results into ``dst``; raise the first error that is among them."""
-        raise_first(results, self._ids.tolist() if ids is None else ids, name)
+        raise_first(results, self._ids.tolist() if _ids is None else _ids, _name)
         dst = src if dst is None else dst
         if isinstance(dst, (tuple, list)):
-            parts = [assembled(part) for part in self._unpacked(results, dst)]
-            for target, part in zip(dst, parts, strict=True):
-                self._put_into(target, part)
+            self._put_parts(dst, [assembled(part) for part in self._unpacked(results, dst)])
         elif dst is not None:
-            self._put_into(dst, assembled(list(results)))
+            self._put_parts([dst], [assembled(list(results))])
         return self
 
     def _unpacked(self, results: Sequence[Any], dst: Sequence[Any]) -> list[list[Any]]:
+        for target in dst:
+            _check_target(target)
         for number, result in enumerate(results):
             if not hasattr(result, "__len__") or isinstance(result, (str, bytes)) or len(result) != len(dst):
                 raise BatchError(
@@ -161,20 +163,18 @@ class Acting(Selecting):
                 )
         return [[result[place] for result in results] for place in range(len(dst))]
 
-    def _put_into(self, target: Any, data: np.ndarray[Any, Any]) -> None:
-        import numpy as np
-
-        if isinstance(target, str):
-            self.put(target, data)
-            return
-        if not isinstance(target, np.ndarray):
-            raise BatchError(f"dst is {described(target)}. Give the name of a component, or an array to be filled.")
-        if target.shape != data.shape or not fits(data, target.dtype):
-            raise BatchError(
-                f"Results of shape {data.shape} and dtype {data.dtype} do not go into an array of shape {target.shape} "
-                f"and dtype {target.dtype}. Give another array, or the name of a component."
-            )
-        target[...] = data
+    def _put_parts(self, targets: Sequence[Any], parts: Sequence[np.ndarray[Any, Any]]) -> None:
+        """All of them, or none where one does not fit."""
+        names = [target for target in targets if isinstance(target, str)]
+        if len(set(names)) < len(names):
+            raise BatchError(f"dst names a component twice: {named(names)}. Let each result have one of its own.")
+        for target, part in zip(targets, parts, strict=True):
+            if not isinstance(target, str):
+                _check_filled(target, part)
+        self.put_all({target: part for target, part in zip(targets, parts, strict=True) if isinstance(target, str)})
+        for target, part in zip(targets, parts, strict=True):
+            if not isinstance(target, str):
+                target[...] = part
 
     def get_errors(self, all_res: Sequence[Any]) -> list[BaseException] | None:
         """Errors among the results that a ``post`` gets; None if there are none.
@@ -246,7 +246,7 @@ class Acting(Selecting):
         comp
             The component to take them from: the same as ``src``.
         dtype
-            Of the result; None keeps that of the items.
+            Of the result; None keeps that of the items. One of integers cuts fractions off.
         channels
             ``last`` or ``first``: an item of shape (h, w) becomes (h, w, 1) or (1, h, w), and one that has more axes is
             taken to have its channels last. None changes no axis.
@@ -268,8 +268,8 @@ class Acting(Selecting):
         ------
         BatchError
             There is no such component.
-        SettingError
-            ``channels`` is something else.
+        BatchItemsError
+            ``channels`` is something else, an item is None, or has values that are not among those of ``dtype``.
 
         Examples
         --------
@@ -288,3 +288,19 @@ class Acting(Selecting):
     def _to_array_(self, comp: Any, dtype: Any = "float32", channels: str | None = "last") -> Any:
         """One item as an array."""
         return with_channels(comp, dtype, channels)
+
+
+def _check_target(target: Any) -> None:
+    import numpy as np
+
+    if not isinstance(target, (str, np.ndarray)):
+        raise BatchError(f"dst is {described(target)}. Give the name of a component, or an array to be filled.")
+
+
+def _check_filled(target: Any, data: np.ndarray[Any, Any]) -> None:
+    _check_target(target)
+    if target.shape != data.shape or not fits(data, target.dtype):
+        raise BatchError(
+            f"Results of shape {data.shape} and dtype {data.dtype} do not go into an array of shape {target.shape} "
+            f"and dtype {target.dtype}. Give another array, or the name of a component."
+        )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from luisy_dir.batch.calling import Call, Failed, Member, accepted, name_of
-from luisy_dir.batch.drawing import Draws, probability_of
-from luisy_dir.batch.expressions import evaluated
-from luisy_dir.batch.rows import named
+from luisy_dir.batch.drawing import Draws, probability_of, seeds_of
+from luisy_dir.batch.expressions import evaluated, has_per_item
+from luisy_dir.batch.rows import in_order, named
 from luisy_dir.batch.targets import results_of
 from luisy_dir.errors import BatchError, BatchItemsError, DefinitionError
 
@@ -66,11 +66,7 @@ class Action:
 
     def draws(self, batch: Acting, probability: float | None) -> Draws | None:
         """Its random numbers, if it has any: one for all pairs of src and dst, which therefore share mask and seeds."""
-        seeds = self.rng_seeds
-        if seeds is not None and len(seeds) != batch.size:
-            raise BatchError(
-                f"There are {len(seeds)} rng_seeds for the {batch.size} items of the batch. Give one for each."
-            )
+        seeds = seeds_of(self.rng_seeds, batch.size)
         has_rng = self.requires_rng or seeds is not None
         if not has_rng and probability is None:
             return None
@@ -80,20 +76,21 @@ class Action:
         """Do it with one src and one dst."""
         items = self._items(batch)
         is_once = isinstance(items, Once)
+        results = list(items)
         ids = batch.indices.tolist()
-        if not is_once and draws is not None and len(items) != len(ids):
+        has_own = (draws is not None and not is_once) or has_per_item((self.args, self.kwargs))
+        if has_own and len(results) != len(ids):
             raise BatchError(
-                f"init gives {len(items)} items for a batch of {len(ids)}, but p and rng belong to the items of the "
-                "batch. Leave them out, or let init give one for each."
+                f"init gives {len(results)} items for a batch of {len(ids)}, but p, rng and PerItem belong to the "
+                "items of the batch. Leave them out, or let init give one for each."
             )
-        if is_once or len(items) != len(ids):
-            ids = list(range(len(items)))
-        members = [Member(number, ids[number], item) for number, item in enumerate(items)]
+        if is_once or len(results) != len(ids):
+            ids = list(range(len(results)))
+        members = [Member(number, ids[number], item) for number, item in enumerate(results)]
         hit = members
         if self.p is not None and draws is not None:
             self._check_left_out()
             hit = [member for member in members if draws.is_hit(self.p, member.item_id)]
-        results = list(items)
         for member, result in zip(
             hit, results_of(self._call(draws, is_once), hit, self.target, self.n_workers), strict=True
         ):
@@ -113,11 +110,11 @@ class Action:
             )
         return Call(self.function, self.args, found | kwargs, draws if has_rng else None, has_item=not is_once)
 
-    def _items(self, batch: Acting) -> Sequence[Any]:
+    def _items(self, batch: Acting) -> list[Any]:
         """One for each worker, as ``init`` says."""
         init = self.init
         if self.is_of_data:
-            return _sequence(batch.source_items(self.src))
+            return in_order(batch.source_items(self.src), "src is a")
         if isinstance(init, str):
             if not hasattr(batch, init):
                 raise BatchError(f"init is {init!r}, but the batch has no attribute of this name. Correct it.")
@@ -125,7 +122,7 @@ class Action:
         if callable(init):
             offered = {"src": self.src, "dst": self.dst, "p": self.p, "target": self.target, **(self.kwargs or {})}
             init = init(**accepted(init, offered, 0, {}))
-        return init if isinstance(init, Once) else _sequence(init)
+        return init if isinstance(init, Once) else in_order(init, "init gives a")
 
     def _check_left_out(self) -> None:
         """Items that p leaves out are put as they are where results go, which has to be possible."""
@@ -143,7 +140,8 @@ class Action:
             if not callable(getattr(batch, post, None)):
                 raise BatchError(f"post is {post!r}, but the batch has no method of this name. Correct it.")
             post = getattr(batch, post)
-        offered = {"src": self.src, "dst": self.dst, "ids": ids, "name": name_of(self.function), **(self.kwargs or {})}
+        offered = {"src": self.src, "dst": self.dst, **(self.kwargs or {})}
+        offered |= {"_ids": ids, "_name": name_of(self.function)}  # for _assemble, and of no keyword of the function
         returned = post(results, **accepted(post, offered, 1, {}))
         return batch if returned is None else returned
 
@@ -152,17 +150,10 @@ def _noted(result: Any, member: Member) -> Any:
     """A result, or the error of an item, which says whose it is."""
     error = result.error if isinstance(result, Failed) else result
     if isinstance(error, BaseException):
-        error.add_note(f"item {member.item_id!r}")
+        note = f"item {member.item_id!r}"
+        if note not in getattr(error, "__notes__", ()):  # an error may be raised again and again
+            error.add_note(note)
     return error
-
-
-def _sequence(items: Any) -> Sequence[Any]:
-    """Items as they can be counted."""
-    if hasattr(items, "__len__") and hasattr(items, "__getitem__") and not isinstance(items, (str, bytes, dict)):
-        return items  # type: ignore[no-any-return]
-    if isinstance(items, Iterable) and not isinstance(items, (str, bytes)):
-        return list(items)
-    raise BatchError(f"init gives a {type(items).__name__}, which has no items. Let it give an array or a list.")
 
 
 def is_list_of_names(src: Any) -> bool:
@@ -199,8 +190,8 @@ def raise_first(results: Sequence[Any], ids: Sequence[object], name: str) -> Non
     first = results[failed[0]]
     error = BatchItemsError(
         f"{name!r} failed for {len(failed)} of {len(results)} items: {named([ids[number] for number in failed])}. "
-        f"Item {ids[failed[0]]!r}: {type(first).__name__}: {first}. Mend the items or the function, or give a post "
-        "that deals with errors."
+        f"Item {ids[failed[0]]!r}: {type(first).__name__}: {str(first).rstrip('.')}. Mend the items or the function, "
+        "or give a post that deals with errors."
     )
     error.ids = tuple(ids[number] for number in failed)
     error.errors = tuple(results[number] for number in failed)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from luisy_dir.batch.acting import Acting
+from luisy_dir.batch.components import names_of
 from luisy_dir.batch.dumping import dumped
 from luisy_dir.batch.ids import Positions
 from luisy_dir.batch.merging import joined, merged
@@ -48,7 +49,9 @@ class Batch(Acting):
     Raises
     ------
     BatchError
-        The ids have more than one dimension.
+        The ids have more than one dimension, or are something by which no item is found again, such as NaN.
+    SettingError
+        ``seed`` or ``epoch`` is no whole number.
 
     Warns
     -----
@@ -120,8 +123,7 @@ class Batch(Acting):
         >>> everything
         array([0., 2., 0., 6.])
         """
-        names = self.table.names if components is None else components
-        names = (names,) if isinstance(names, str) else tuple(names)
+        names = self.table.names if components is None else names_of(components)
         if dst is None:
             raise SettingError("dump has no dst. Give an array, or the name of a file and its fmt.")
         dumped({name: self.table[name] for name in names}, self._ids, dst, fmt, **options)
@@ -246,7 +248,8 @@ class Batch(Acting):
         Raises
         ------
         BatchError
-            A component has data in some of the batches and none in others.
+            A component has data in some of the batches and none in others, or is in none of them; there are no batches,
+            or something else is among them; ``batch_size`` is less than 1.
 
         Examples
         --------
@@ -256,7 +259,7 @@ class Batch(Acting):
         (array([  0,   1, 100]), array([101, 200, 201]), array([101, 200, 201]))
         """
         batches = list(batches)
-        names = (components,) if isinstance(components, str) else components
+        names = None if components is None else names_of(components)
         kind = batch_class or (type(batches[0]) if batches else cls)
         return merged(batches, batch_size, names, kind)
 

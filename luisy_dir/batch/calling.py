@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import cloudpickle
 
 from luisy_dir.batch.drawing import Draws
-from luisy_dir.batch.expressions import PerItem, of_item
+from luisy_dir.batch.expressions import has_per_item, of_item
 from luisy_dir.engines.packing import pack_error, unpack_error
 from luisy_dir.errors import DefinitionError
 
@@ -140,13 +140,12 @@ class Call:
 
     @cached_property
     def _is_same_for_all(self) -> bool:
-        return not any(isinstance(value, PerItem) for value in (*self.args, *self.kwargs.values()))
+        return not has_per_item((self.args, self.kwargs))
 
     def _arguments(self, number: int) -> tuple[Sequence[Any], dict[str, Any]]:
         if self._is_same_for_all:
             return self.args, self.kwargs
-        args = [of_item(value, number) for value in self.args]
-        return args, {name: of_item(value, number) for name, value in self.kwargs.items()}
+        return of_item(self.args, number), of_item(self.kwargs, number)
 
     def result(self, member: Member) -> Any:
         """The function's result, or what it raised as :class:`Failed`."""

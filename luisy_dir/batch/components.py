@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import keyword
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from luisy_dir.batch.rows import assembled, described, fits, is_frame, is_series, named
@@ -46,6 +46,21 @@ def is_name(name: object) -> bool:
     return isinstance(name, str) and name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("_")
 
 
+def names_of(names: Any) -> tuple[Any, ...]:
+    """Names of components: one, or several.
+
+    Raises
+    ------
+    BatchError
+        It is neither a text nor a list.
+    """
+    if isinstance(names, str):
+        return (names,)
+    if not isinstance(names, Iterable):
+        raise BatchError(f"{names!r} is no name of a component. Give one, or a list of them.")
+    return tuple(names)
+
+
 class Components:
     """Named arrays that have one row for each item of a batch, in the order of its items.
 
@@ -72,8 +87,7 @@ class Components:
     def __init__(self, size: int, arrays: Mapping[str, Any] | None = None) -> None:
         self._size = size
         self._arrays: dict[str, Any] = {}
-        for name, data in (arrays or {}).items():
-            self.put(name, data)
+        self.put_all(arrays or {})
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -82,7 +96,13 @@ class Components:
 
     def put(self, name: str, data: Any) -> None:
         """Add a component, or give it other data."""
-        self._arrays[name] = as_rows(data, self._size, f"The component {name!r}")
+        self.put_all({name: data})
+
+    def put_all(self, arrays: Mapping[str, Any]) -> None:
+        """Add components, or give them other data: all of them, or none where one does not fit."""
+        self._arrays.update(
+            {name: as_rows(data, self._size, f"The component {name!r}") for name, data in arrays.items()}
+        )
 
     def rows(self, selection: Any, size: int) -> Components:
         """The components of some of the items, as numpy selects them: a slice makes views."""
@@ -110,7 +130,7 @@ class Components:
         return name in self._arrays
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._arrays.values())
+        return iter(tuple(self._arrays.values()))  # another thread may add one
 
     def __len__(self) -> int:
         """Number of components."""
@@ -175,6 +195,11 @@ class BatchItem:
 
     def __iter__(self) -> Iterator[Any]:
         return (getattr(self, name) for name in self._components.names)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy of it has rows of this item alone."""
+        position = self._position
+        return BatchItem, (self._components.rows(slice(position, position + 1), 1), 0)
 
     def __repr__(self) -> str:
         return f"<item {self._position} of {self._components!r}>"

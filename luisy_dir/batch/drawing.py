@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from luisy_dir.batch.rows import in_order
 from luisy_dir.dataset.randomness import rng_for
-from luisy_dir.errors import SettingError
+from luisy_dir.errors import BatchError, SettingError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +55,29 @@ class Draws:
     def is_hit(self, probability: float, item_id: object) -> bool:
         """Whether the function is applied to the item."""
         return bool(rng_for(self.seed, self.epoch, str(item_id), f"p {self.number}").random() < probability)
+
+
+def seeds_of(rng_seeds: Any, size: int) -> list[Any] | None:
+    """Seeds of items that are given by hand, if they are.
+
+    Raises
+    ------
+    BatchError
+        There is not one for each item.
+    SettingError
+        One is neither a whole number from 0 nor a SeedSequence.
+    """
+    if rng_seeds is None:
+        return None
+    import numpy as np
+
+    seeds = in_order(rng_seeds, "rng_seeds is a")
+    if len(seeds) != size:
+        raise BatchError(f"There are {len(seeds)} rng_seeds for the {size} items of the batch. Give one for each.")
+    for seed in seeds:
+        if not isinstance(seed, np.random.SeedSequence) and not (isinstance(seed, (int, np.integer)) and seed >= 0):
+            raise SettingError(f"{seed!r} is among the rng_seeds, but they have to be whole numbers from 0.")
+    return seeds
 
 
 def probability_of(p: Any) -> float | None:

@@ -6,6 +6,7 @@ import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from luisy_dir.batch.rows import in_order
 from luisy_dir.errors import BatchError
 
 if TYPE_CHECKING:
@@ -51,9 +52,9 @@ class PerItem(Expression):
         Raises
         ------
         BatchError
-            There are more values than items, or fewer.
+            There are more values than items, or fewer; or they have no order.
         """
-        values = evaluated(self.values, batch)
+        values = in_order(evaluated(self.values, batch), "PerItem has a")
         if len(values) != batch.size:
             raise BatchError(
                 f"PerItem has {len(values)} values for the {batch.size} items of a batch. Give one for each."
@@ -74,6 +75,19 @@ def evaluated(value: Any, batch: Acting) -> Any:
     return value
 
 
+def has_per_item(value: Any) -> bool:
+    """Whether an evaluated argument is another one for each item, or has such in it."""
+    if type(value) is dict:
+        value = list(value.values())
+    return isinstance(value, PerItem) or (type(value) in {list, tuple} and any(map(has_per_item, value)))
+
+
 def of_item(value: Any, number: int) -> Any:
     """An evaluated argument as the item of that number gets it."""
-    return value.values[number] if isinstance(value, PerItem) else value
+    if isinstance(value, PerItem):
+        return value.values[number]
+    if not has_per_item(value):
+        return value
+    if type(value) is dict:
+        return {name: of_item(part, number) for name, part in value.items()}
+    return type(value)(of_item(part, number) for part in value)

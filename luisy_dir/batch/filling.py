@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from luisy_dir.batch.components import Components
 from luisy_dir.batch.loading import loaded
-from luisy_dir.batch.rows import is_frame, is_mapping, named, rows_of
+from luisy_dir.batch.rows import check_columns, is_frame, is_mapping, named, rows_of
 from luisy_dir.errors import BatchError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def components_of(data: Any, names: tuple[str, ...] | None) -> dict[str, Any] | 
     if isinstance(data, Components):
         return empty | data.as_dict()
     if is_mapping(data) or is_frame(data):
+        check_columns(data)
         return empty | {name: data[name] for name in data}
     if names is None:
         return data

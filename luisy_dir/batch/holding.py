@@ -7,12 +7,12 @@ import threading
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
-from luisy_dir.batch.components import Components, is_name
+from luisy_dir.batch.components import Components, is_name, names_of
 from luisy_dir.batch.filling import components_of, rows_of_all
 from luisy_dir.batch.labelled import Labelled
 from luisy_dir.batch.loading import loaded
-from luisy_dir.batch.rows import is_frame, is_mapping, named
-from luisy_dir.errors import BatchError, DefinitionError
+from luisy_dir.batch.rows import in_order, is_frame, is_mapping, named
+from luisy_dir.errors import BatchError, DefinitionError, SettingError
 
 _WHOLE = "data"  # the name of data that has none
 
@@ -29,10 +29,10 @@ class Holding(Labelled):
             return
         cls.components = (declared,) if isinstance(declared, str) else tuple(declared)
         for name in cls.components:
-            if not is_name(name) or hasattr(cls, name):
+            if not is_name(name) or hasattr(cls, name) or cls.components.count(name) > 1:
                 raise DefinitionError(
                     f"{cls.__name__} has a component {name!r}, which is no name of an attribute, or that of another "
-                    "one. Choose another name."
+                    "one or of another component. Choose another name."
                 )
 
     def __init__(self, index: Any, dataset: Any, pipeline: Any, preloaded: Any, *, is_copied: bool) -> None:
@@ -158,19 +158,21 @@ class Holding(Labelled):
         >>> batch.components, batch.masks is None
         (('images', 'masks', 'labels'), True)
         """
-        names = (components,) if isinstance(components, str) else tuple(components)
-        parts = (init,) if isinstance(components, str) else (None,) * len(names) if init is None else tuple(init)
+        names = names_of(components)
+        parts = (
+            [init]
+            if isinstance(components, str)
+            else [None] * len(names)
+            if init is None
+            else in_order(init, "init is a")
+        )
         if len(parts) != len(names):
             raise BatchError(f"init has {len(parts)} parts for {len(names)} components. Give one for each.")
-        table = self.table
-        self._check_named()
-        for name in names:
-            self._check_name(name)
-            if name in table or names.count(name) > 1:
-                raise BatchError(f"There is a component {name!r} already. Choose another name, or assign to it.")
-        new = Components(self.size, dict(zip(names, parts, strict=True)))
-        self._table = Components(self.size, table.as_dict() | new.as_dict())
-        self._name_components()
+        with self._loading:
+            for name in names:
+                if name in self.table or names.count(name) > 1:
+                    raise BatchError(f"There is a component {name!r} already. Choose another name, or assign to it.")
+            self.put_all(dict(zip(names, parts, strict=True)))
         return self
 
     def _check_named(self) -> None:
@@ -203,14 +205,37 @@ class Holding(Labelled):
         >>> batch.images
         array([10, 20])
         """
-        if name in self.table:
-            self._table.put(name, data)
-        else:
-            self.add_components(name, data)
+        self.put_all({name: data})
+
+    def put_all(self, arrays: dict[str, Any]) -> None:
+        """Do the same as :meth:`put` for several components: all of them, or none where one does not fit.
+
+        Parameters
+        ----------
+        arrays
+            By name.
+
+        Examples
+        --------
+        >>> from luisy_dir import Batch
+        >>> batch = Batch([5, 6])
+        >>> batch.put_all({"images": [10, 20], "labels": ["cat", "dog"]})
+        >>> batch.components
+        ('images', 'labels')
+        """
+        with self._loading:
+            table = self.table
+            new = [name for name in arrays if name not in table]
+            if new:
+                self._check_named()
+            for name in new:
+                self._check_name(name)
+            table.put_all(arrays)
+            self._name_components()
 
     def _has(self, name: str) -> bool:
         """Whether there is such a component; data is loaded only where it says which ones there are."""
-        if name.startswith("_") or "_table" not in self.__dict__:
+        if name.startswith("_") or hasattr(type(self), name) or "_table" not in self.__dict__:
             return False
         names = self.components
         if names is None and self._preloaded is not None:
@@ -227,7 +252,7 @@ class Holding(Labelled):
         if name == "components":
             raise BatchError("components says which there are. Add some with add_components, or set data.")
         if self._has(name):
-            self.table.put(name, value)
+            self.put(name, value)
         else:
             object.__setattr__(self, name, value)
 
@@ -282,6 +307,8 @@ class Holding(Labelled):
             The source has no row for an item.
         BatchError
             The source does not have what is asked for. Nothing is put into the batch.
+        SettingError
+            There is no source, or no such format.
 
         Examples
         --------
@@ -292,7 +319,9 @@ class Holding(Labelled):
         array([5020, 5021])
         """
         names = self.table.names if self._whole is None else ()
-        wanted = dst if dst is None or isinstance(dst, str) else tuple(dst)
+        wanted = dst if dst is None or isinstance(dst, str) else names_of(dst)
+        if src is None:
+            raise SettingError("load has no src. Give an array, a dict or a frame, or the name of a file and its fmt.")
         has_names = fmt is not None or is_mapping(src) or is_frame(src)
         if wanted is None and not has_names and not names:
             self._become_whole(rows_of_all(src, self._ids, None))
@@ -304,14 +333,6 @@ class Holding(Labelled):
             found = {name: data for name, data in found.items() if name in names}
             if not found:
                 raise BatchError(f"What is loaded has none of the components {named(names)}. Name new ones with dst.")
-        self._put_all(found)
-        return self
-
-    def _put_all(self, found: dict[str, Any]) -> None:
         self._check_named()
-        for name in found:
-            if name not in self._table:
-                self._check_name(name)
-        new = Components(self.size, found)
-        self._table = Components(self.size, self._table.as_dict() | new.as_dict())
-        self._name_components()
+        self.put_all(found)
+        return self

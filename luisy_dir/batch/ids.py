@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
-from luisy_dir.batch.rows import named
+from luisy_dir.batch.rows import described, is_frame, named
 from luisy_dir.errors import BatchError, UnknownItemError
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ def ids_of(index: Any) -> np.ndarray[Any, Any]:
     Raises
     ------
     BatchError
-        They do not have one dimension.
+        They do not have one dimension, or are something by which no item is found again, such as NaN.
 
     Examples
     --------
@@ -31,26 +33,50 @@ def ids_of(index: Any) -> np.ndarray[Any, Any]:
     import numpy as np
 
     index = getattr(index, "indices", index)
-    if isinstance(index, (int, np.integer)) and not isinstance(index, bool):
+    if isinstance(index, (int, np.integer)) and not isinstance(index, bool) and index >= 0:
         return np.arange(index)
-    if isinstance(index, (str, bytes)) or not hasattr(index, "__len__"):
-        raise BatchError(f"The index of a batch is {index!r}. Give the ids of its items as an array or a list.")
-    ids = np.asarray(index) if isinstance(index, np.ndarray) else _array_of(list(index))
+    if isinstance(index, (str, bytes)) or is_frame(index) or not hasattr(index, "__len__"):
+        raise BatchError(
+            f"The index of a batch is {described(index)}. Give the ids of its items as an array or a list."
+        )
+    ids = np.array(index) if isinstance(index, np.ndarray) else _array_of(list(index))  # whoever has it may change it
     if ids.ndim != 1:
         raise BatchError(f"The index of a batch has the shape {ids.shape}. Give the ids of its items in one dimension.")
+    if ids.dtype.kind in "fcO":
+        _check_found_again(ids.tolist())
+    ids.flags.writeable = False
     return ids
 
 
 def _array_of(ids: list[Any]) -> np.ndarray[Any, Any]:
+    """Ids as they are: an array may turn 7 into '7' or 7.0, and loses a null at the end of a text."""
     import numpy as np
 
     if not ids:
         return np.arange(0)
-    if len({isinstance(item_id, str) for item_id in ids}) > 1 or any(isinstance(item_id, tuple) for item_id in ids):
-        objects = np.empty(len(ids), dtype=object)  # an array would turn 7 into '7'
-        objects[:] = ids
-        return objects
-    return np.asarray(ids)
+    _check_found_again(ids)
+    if not any(isinstance(item_id, tuple) for item_id in ids):
+        array = np.asarray(ids)
+        has_only_floats = all(isinstance(item_id, (float, complex)) for item_id in ids)
+        if array.tolist() == ids and (array.dtype.kind not in "fc" or has_only_floats):
+            return array
+    return np.fromiter(ids, dtype=object, count=len(ids))
+
+
+def _check_found_again(ids: list[Any]) -> None:
+    """Refuse what no item could be asked for by."""
+    for item_id in ids:
+        try:
+            hash(item_id)
+        except TypeError:
+            is_found = False
+        else:
+            is_found = not isinstance(item_id, float) or not math.isnan(item_id)
+        if not is_found:
+            raise BatchError(
+                f"The index of a batch has the id {described(item_id)}, by which no item would be found again. Give "
+                "integers or texts."
+            )
 
 
 class Positions:
@@ -73,6 +99,9 @@ class Positions:
                 "numbers, and cannot be asked for by their id.",
                 stacklevel=3,
             )
+
+    def __contains__(self, item_id: object) -> bool:
+        return isinstance(item_id, Hashable) and item_id in self._positions
 
     def of(self, item_id: Any) -> int:
         """Position of an item.

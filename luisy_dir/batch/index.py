@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from functools import cached_property
 from itertools import accumulate, pairwise
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import xxhash
@@ -69,7 +70,7 @@ class Index:
         return f"<{type(self).__name__} of {len(self)} items: {named(self._ids.tolist()) or 'none'}>"
 
     def __contains__(self, item_id: object) -> bool:
-        return item_id in self._positions
+        return isinstance(item_id, Hashable) and item_id in self._positions
 
     def position(self, item_id: Any) -> int:
         """Where an item stands.
@@ -79,7 +80,7 @@ class Index:
         UnknownItemError
             There is none of that id.
         """
-        if item_id not in self._positions:
+        if item_id not in self:
             raise UnknownItemError(f"The index has no item {item_id!r}; it has {named(self._ids.tolist()) or 'none'}.")
         return self._positions[item_id]
 
@@ -98,7 +99,7 @@ class Index:
 
     def __add__(self, other: Index) -> Index:
         """The items of both, one after the other."""
-        return Index([*self._ids.tolist(), *other.indices.tolist()])
+        return Index([*self._ids.tolist(), *ids_of(other).tolist()])
 
     def split(self, shares: float | Sequence[float] = 0.8, *, shuffle: bool | int = False) -> tuple[Self, ...]:
         """Parts that share no item and have all of them together.
@@ -126,7 +127,8 @@ class Index:
         >>> [part.indices.tolist() for part in Index(10).split([0.6, 0.2, 0.2])]
         [[0, 1, 2, 3, 4, 5], [6, 7], [8, 9]]
         """
-        all_shares = [float(shares)] if isinstance(shares, (int, float)) else [float(share) for share in shares]
+        given = list(shares) if isinstance(shares, Iterable) else [shares]
+        all_shares = [float(share) if isinstance(share, Real) else math.nan for share in given]
         total = math.fsum(all_shares)
         if not all_shares or min(all_shares) < 0 or not total <= 1 + 1e-9:  # nan is no share either
             raise SettingError(f"shares is {shares!r}, but has to be numbers from 0 on whose sum is 1 at most.")
@@ -158,7 +160,7 @@ class Index:
         """
         import numpy as np
 
-        if not 2 <= n <= len(self):  # noqa: PLR2004 - one to learn from, one to test with
+        if not isinstance(n, (int, np.integer)) or not 2 <= n <= len(self):  # noqa: PLR2004 - to learn from, and to test with
             raise SettingError(f"n is {n!r}, but of {len(self)} items there are from 2 to {len(self)} folds.")
         parts = np.array_split(self._order(shuffle), n)
         return [

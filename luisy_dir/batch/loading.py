@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from luisy_dir.batch.files import read_content
-from luisy_dir.batch.rows import frame_rows, is_frame, is_mapping, named, rows_of
+from luisy_dir.batch.rows import check_columns, frame_rows, is_frame, is_mapping, named, rows_of
 from luisy_dir.errors import BatchError, SettingError
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ def _together(columns: list[Any], dst: str) -> Any:
 
 
 def _of_frame(src: Any, ids: np.ndarray[Any, Any], dst: str | tuple[str, ...] | None) -> dict[str, Any]:
+    check_columns(src)
     if isinstance(dst, str) and list(src.columns) != [dst]:
         return {dst: rows_of(src, ids, "the frame")}
     names = _known(tuple(src.columns), dst, "columns")

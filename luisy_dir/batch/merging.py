@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
-from luisy_dir.batch.rows import assembled, named
+from luisy_dir.batch.ids import ids_of
+from luisy_dir.batch.rows import are_alike, assembled, is_masked, named
 from luisy_dir.errors import BatchError
 
 if TYPE_CHECKING:
@@ -21,9 +23,15 @@ def merged(
     batches = list(batches)
     if not batches:
         raise BatchError("There are no batches to merge. Give at least one.")
-    if batch_size is not None and batch_size < 1:
-        raise BatchError(f"batch_size is {batch_size!r}, but a batch has at least one item. Give None for all of them.")
-    names = _names(batches) if components is None else tuple(components)
+    others = [batch for batch in batches if not hasattr(batch, "table")]
+    if others:
+        raise BatchError(f"A {type(others[0]).__name__} is among the batches to merge. Give a list of batches alone.")
+    if batch_size is not None and (not isinstance(batch_size, Integral) or batch_size < 1):
+        raise BatchError(
+            f"batch_size is {batch_size!r}, but a batch has at least one item, as a whole number. Give None for all of "
+            "them."
+        )
+    names = _names(batches, components)
     data = {name: batch_class.merge_component(name, _parts(batches, name)) for name in names}
     ids = _ids([batch.indices for batch in batches])
     whole = batches[0].like(ids, data, batch_class, draws=max(batch.draws for batch in batches))
@@ -32,9 +40,14 @@ def merged(
     return whole[:batch_size], whole[batch_size:]
 
 
-def _names(batches: Sequence[Batch]) -> tuple[str, ...]:
-    """Of all components that any of them has."""
-    return tuple(dict.fromkeys(name for batch in batches for name in batch.table.names))
+def _names(batches: Sequence[Batch], wanted: Iterable[str] | None) -> tuple[str, ...]:
+    """Of all components that any of them has, or those that are wanted."""
+    there = tuple(dict.fromkeys(name for batch in batches for name in batch.table.names))
+    names = there if wanted is None else tuple(wanted)
+    missing = [name for name in names if name not in there]
+    if missing:
+        raise BatchError(f"No batch has the components {named(missing)}; there are {named(there) or 'none'}.")
+    return names
 
 
 def _parts(batches: Sequence[Batch], name: str) -> list[Any] | None:
@@ -55,15 +68,10 @@ def _ids(parts: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
     """All ids; where two items have the same one, their numbers from 0 on."""
     import numpy as np
 
-    kinds = {part.dtype.kind for part in parts}
     all_ids = [item_id for part in parts for item_id in part.tolist()]
     if len(set(all_ids)) < len(all_ids):
         return np.arange(len(all_ids))
-    if len(kinds) == 1 or kinds <= set("iu"):
-        return np.concatenate(parts)
-    objects = np.empty(len(all_ids), dtype=object)
-    objects[:] = all_ids
-    return objects
+    return np.concatenate(parts) if len({part.dtype.kind for part in parts}) == 1 else ids_of(all_ids)
 
 
 def joined(parts: Sequence[Any] | None) -> Any:
@@ -81,9 +89,7 @@ def joined(parts: Sequence[Any] | None) -> Any:
 
     if parts is None:
         return None
-    arrays = [np.asarray(part) if hasattr(part, "__array__") else assembled(list(part)) for part in parts]
-    is_regular = len({array.shape[1:] for array in arrays}) == 1
-    kinds = {array.dtype.kind for array in arrays}
-    if is_regular and "O" not in kinds and (len(kinds) == 1 or kinds <= set("biufc")):
-        return np.concatenate(arrays)
+    arrays = [np.asanyarray(part) if hasattr(part, "__array__") else assembled(list(part)) for part in parts]
+    if are_alike(arrays, axis=1) and not any(array.dtype.hasobject for array in arrays):
+        return (np.ma if any(map(is_masked, arrays)) else np).concatenate(arrays)
     return assembled([row for array in arrays for row in array])

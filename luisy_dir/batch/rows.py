@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from luisy_dir.errors import BatchError, UnknownItemError
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 _NAMED_AT_MOST = 5
 _PLAIN = (bool, int, float, complex, str, bytes)
-_MIXABLE = "biufc"  # kinds of dtypes that may be put into one array without changing what a value is
+_MIXABLE = "biufc"  # kinds of dtypes that may be put into one array
+_WHOLE_IN_FLOATS = 2**53  # up to which a float64 is any whole number
 
 
 def is_frame(data: object) -> bool:
@@ -26,6 +27,50 @@ def is_series(data: object) -> bool:
     """Whether it is a pandas Series; pandas is not loaded to find out."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(data, pandas.Series)
+
+
+def in_order(items: Any, what: str) -> list[Any]:
+    """Things in their order: rows of an array or a frame, values of a series, and whatever else can be iterated over.
+
+    They are asked for once, as they may be read from a disk.
+
+    Parameters
+    ----------
+    items
+        As said.
+    what
+        Before the name of their class, in a message.
+
+    Raises
+    ------
+    BatchError
+        They have no order, as those of a set, a dict or a text.
+
+    Examples
+    --------
+    >>> in_order((number for number in range(3)), "the index is a")
+    [0, 1, 2]
+    """
+    if is_frame(items) or is_series(items):
+        items = items.to_numpy()
+    is_sequence = isinstance(items, Iterable) or hasattr(type(items), "__getitem__")
+    has_no_order = isinstance(items, (str, bytes, Mapping, set, frozenset)) or getattr(items, "ndim", 1) == 0
+    if not is_sequence or has_no_order:
+        raise BatchError(f"{what} {type(items).__name__}, which has no items in an order. Give an array or a list.")
+    return list(items)
+
+
+def check_columns(data: Any) -> None:
+    """Refuse a frame of which a name says several columns.
+
+    Raises
+    ------
+    BatchError
+        It is such a one.
+    """
+    if is_frame(data) and not data.columns.is_unique:
+        twice = data.columns[data.columns.duplicated()].unique().tolist()
+        raise BatchError(f"The frame has several columns {named(twice)}. Give each a name of its own.")
 
 
 def named(ids: Sequence[object]) -> str:
@@ -75,7 +120,8 @@ def rows_of(source: Any, ids: np.ndarray[Any, Any], what: str = "the source") ->
     if is_frame(source) or is_series(source):
         return _by_label(source, ids, what).to_numpy(copy=True)
     if isinstance(source, np.ndarray) and source.ndim:
-        return np.asarray(source[_positions(len(source), ids, what)])
+        rows = source[_positions(len(source), ids, what)]
+        return rows if is_masked(rows) else np.asarray(rows)
     if isinstance(source, (list, tuple, range)):
         return assembled([source[position] for position in _positions(len(source), ids, what)])
     if not hasattr(type(source), "__getitem__") or isinstance(source, (str, bytes, np.ndarray)):
@@ -141,8 +187,9 @@ def _of_item(source: Any, item_id: object, what: str) -> Any:
 def assembled(results: Sequence[Any]) -> np.ndarray[Any, Any]:
     """An array whose first axis counts the results.
 
-    Arrays of one shape and plain values are stacked. Whatever else there is, above all arrays of different shapes,
-    becomes an array of objects of one dimension, as do values of which some are texts and others are numbers.
+    Arrays of one shape and plain values are stacked, unless one array could not hold them as they are. Whatever else
+    there is, above all arrays of different shapes, becomes an array of objects of one dimension, as do values of which
+    some are texts and others are numbers, whole numbers above 2**53 beside floats, and texts that end in a null.
 
     Examples
     --------
@@ -155,11 +202,8 @@ def assembled(results: Sequence[Any]) -> np.ndarray[Any, Any]:
     import numpy as np
 
     arrays = [_as_array(result) for result in results]
-    if arrays and all(array is not None for array in arrays):
-        shapes = {array.shape for array in arrays}  # type: ignore[union-attr]
-        kinds = {array.dtype.kind for array in arrays}  # type: ignore[union-attr]
-        if len(shapes) == 1 and (len(kinds) == 1 or kinds <= set(_MIXABLE)):
-            return np.stack(arrays)  # type: ignore[arg-type]
+    if arrays and are_alike(arrays, axis=0):
+        return np.ma.stack(arrays) if any(map(is_masked, arrays)) else np.stack(arrays)  # type: ignore[arg-type]
     objects = np.empty(len(results), dtype=object)
     for number, result in enumerate(results):
         objects[number] = result
@@ -172,16 +216,56 @@ def _as_array(result: Any) -> np.ndarray[Any, Any] | None:
 
     if isinstance(result, np.ndarray):
         return result
+    if isinstance(result, (str, bytes)) and result[-1:] in {"\0", b"\0"}:
+        return None  # which an array of texts would lose
     if isinstance(result, (np.generic, *_PLAIN)):
         return np.asarray(result)
-    if isinstance(result, (list, tuple)) and result:
-        parts = [_as_array(part) for part in result]
-        if all(part is not None for part in parts):
-            shapes = {part.shape for part in parts}  # type: ignore[union-attr]
-            kinds = {part.dtype.kind for part in parts}  # type: ignore[union-attr]
-            if len(shapes) == 1 and (len(kinds) == 1 or kinds <= set(_MIXABLE)):
-                return np.asarray(result)
+    if isinstance(result, (list, tuple)) and result and are_alike([_as_array(part) for part in result], axis=0):
+        return np.asarray(result)
     return None
+
+
+def is_masked(array: object) -> bool:
+    """Whether it is a masked array, whose mask only the functions of numpy.ma keep."""
+    import numpy as np
+
+    return type(array) is not np.ndarray and isinstance(array, np.ndarray) and hasattr(array, "mask")
+
+
+def are_alike(arrays: Sequence[np.ndarray[Any, Any] | None], axis: int) -> bool:
+    """Whether one array can hold what is in all of these, without changing what a value is.
+
+    Parameters
+    ----------
+    arrays
+        Any number; there is nothing that holds None.
+    axis
+        From which on they have to be of the same shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> are_alike([np.array([7]), np.array([0.5])], 0), are_alike([np.array([2**60 + 1]), np.array([0.5])], 0)
+    (True, False)
+    """
+    import numpy as np
+
+    there = [array for array in arrays if array is not None]
+    if len(there) < len(arrays) or len({array.shape[axis:] for array in there}) > 1:
+        return False
+    dtypes = {array.dtype for array in there}
+    kinds = {dtype.kind for dtype in dtypes}
+    if len(dtypes) == 1 or (len(kinds) == 1 and "V" not in kinds):
+        return True
+    if not kinds <= set(_MIXABLE):
+        return False
+    return np.result_type(*dtypes).kind not in "fc" or all(map(_is_whole_in_floats, there))
+
+
+def _is_whole_in_floats(array: np.ndarray[Any, Any]) -> bool:
+    if array.dtype.kind not in "iu" or array.dtype.itemsize < 8 or not array.size:  # noqa: PLR2004 - of 64 bits
+        return True
+    return int(array.max()) <= _WHOLE_IN_FLOATS and int(array.min()) >= -_WHOLE_IN_FLOATS
 
 
 def fits(data: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> bool:
@@ -192,13 +276,20 @@ def fits(data: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> bool:
     >>> import numpy as np
     >>> fits(np.array([7, 8]), np.dtype("uint8")), fits(np.array([7, 800]), np.dtype("uint8"))
     (True, False)
+    >>> fits(np.array([1e300]), np.dtype("float32"))
+    False
     """
     import numpy as np
 
     if data.dtype.kind in "iu" and dtype.kind in "iu":
         limits = np.iinfo(dtype)
         return not data.size or (int(data.min()) >= limits.min and int(data.max()) <= limits.max)
-    return np.can_cast(data.dtype, dtype, "safe" if dtype.kind in "US" else "same_kind")
+    if not np.can_cast(data.dtype, dtype, "safe" if dtype.kind in "US" else "same_kind"):
+        return False
+    if dtype.kind not in "fc" or np.can_cast(data.dtype, dtype):
+        return True
+    with np.errstate(over="ignore"):  # which makes it infinite
+        return bool((np.isfinite(data.astype(dtype)) == np.isfinite(data)).all())
 
 
 def is_mapping(source: object) -> bool:

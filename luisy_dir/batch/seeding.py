@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 from luisy_dir.batch.holding import Holding
+from luisy_dir.errors import SettingError
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+def whole(name: str, value: Any) -> int:
+    """A seed, or what belongs to one.
+
+    Raises
+    ------
+    SettingError
+        It is no whole number: None would be another one each time, and 0.5 the same as 0.
+    """
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise SettingError(f"{name} is {value!r}, but has to be a whole number.") from None
 
 
 class Seeded(Holding):
@@ -15,7 +31,7 @@ class Seeded(Holding):
 
     def __init__(self, *args: Any, seed: int, epoch: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._seed, self._epoch, self._draws = int(seed), int(epoch), 0
+        self._seed, self._epoch, self._draws = whole("seed", seed), whole("epoch", epoch), 0
         self._random: np.random.Generator | None = None
         self._random_seed: np.random.SeedSequence | None = None
 
@@ -49,6 +65,11 @@ class Seeded(Holding):
 
         Set to a SeedSequence or an integer, it is the seed of all random numbers of the batch.
 
+        Raises
+        ------
+        SettingError
+            Set to something else.
+
         Examples
         --------
         >>> from luisy_dir import Batch
@@ -74,7 +95,7 @@ class Seeded(Holding):
             self._random_seed = seed
             self._seed = int.from_bytes(seed.generate_state(4).tobytes(), "little")
         else:
-            self._seed, self._random_seed = int(seed), None
+            self._seed, self._random_seed = whole("seed", seed), None
         self._random, self._draws = None, 0
 
     @property

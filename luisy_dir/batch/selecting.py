@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy as copying
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Self
 
 from luisy_dir.batch.components import BatchItem, Components
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _NOT_PICKLED = {"_dataset", "_pipeline", "_loading"}
+_REFERRED_TO = {*_NOT_PICKLED, "_index", "_ids", "_positions"}  # by a copy, too
 
 
 class Selecting(Seeded):
@@ -35,6 +36,13 @@ class Selecting(Seeded):
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.items)
+
+    def __reversed__(self) -> Iterator[Any]:
+        return iter(self.items[::-1])
+
+    def __contains__(self, item_id: object) -> bool:
+        """Whether there is an item of this id."""
+        return item_id in self._positions
 
     def __getitem__(self, key: Any) -> Any:
         """One item by its id; a batch of several by a list or an array of ids, a slice of positions, or a mask."""
@@ -121,7 +129,7 @@ class Selecting(Seeded):
         draws
             How many actions with random numbers its items have seen.
         """
-        batch = kind(ids, self._dataset, self._pipeline, seed=self._seed, epoch=self._epoch)
+        batch = kind(ids, dataset=self._dataset, pipeline=self._pipeline, seed=self._seed, epoch=self._epoch)
         batch._draws = draws  # noqa: SLF001 - its own class
         if self._whole is not None and arrays:
             batch._table, batch._whole = Components(batch.size, arrays), self._whole  # noqa: SLF001 - as above
@@ -141,10 +149,10 @@ class Selecting(Seeded):
         >>> batch.images
         array([10, 20])
         """
-        return self._copied(dict)
+        return self._copied(dict, object.__new__(type(self)))
 
     def deepcopy(self) -> Self:
-        """A batch with copies of all data; dataset and pipeline are only referred to, as before.
+        """A batch with copies of all data and attributes; dataset and pipeline are only referred to, as before.
 
         Examples
         --------
@@ -155,27 +163,27 @@ class Selecting(Seeded):
         >>> batch.images
         array([10, 20])
         """
-        return self._copied(copying.deepcopy)
+        return copying.deepcopy(self)
 
     def __copy__(self) -> Self:
         return self.copy()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self._copied(lambda value: copying.deepcopy(value, memo))
+        again = object.__new__(type(self))
+        memo[id(self)] = again  # an attribute may refer to the batch
+        return self._copied(lambda value: copying.deepcopy(value, memo), again)
 
-    def _copied(self, copy: Any) -> Self:
-        table = self.table
-        batch = object.__new__(type(self))
-        shared = {name: value for name, value in self.__dict__.items() if name not in self._attributes}
-        batch.__dict__.update(shared)
-        batch.__dict__.update(copy(self.get_attrs()))
-        batch.__dict__.update(
-            _table=Components(self.size, copy(table.as_dict())),
+    def _copied(self, copy: Callable[[dict[str, Any]], dict[str, Any]], again: Self) -> Self:
+        self._load_preloaded()
+        state = dict(self.__dict__)
+        again.__dict__.update({name: state.pop(name) for name in _REFERRED_TO}, _loading=threading.RLock())
+        again._table = Components(self.size, copy(state.pop("_table").as_dict()))
+        again.__dict__.update(
+            copy(state),
             _random=copying.deepcopy(self._random),
             _attributes=dict(self._attributes),
-            _loading=threading.RLock(),
         )
-        return batch
+        return again
 
     def __getstate__(self) -> dict[str, Any]:
         """All but dataset and pipeline, which may be large, and stay where they are; data is loaded first."""

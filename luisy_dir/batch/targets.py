@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 from luisy_dir.batch import pools
@@ -94,6 +95,14 @@ def _in_threads(
     return results
 
 
+class _LeavingError(BaseException):
+    """Carries what is to end the program past the event loop, which it would end, and with it all other coroutines."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+
 def _on_loop(call: Call, members: Sequence[Member], workers: int | None) -> list[Any]:
     """Coroutine functions are called on the event loop; of others, what they return is awaited there."""
     if inspect.iscoroutinefunction(call.function):
@@ -101,23 +110,45 @@ def _on_loop(call: Call, members: Sequence[Member], workers: int | None) -> list
     else:
         results = _in_threads(call, members, workers, Call.result)
     waiting = [number for number, result in enumerate(results) if result is call or hasattr(type(result), "__await__")]
-
-    async def awaited() -> list[Any]:
-        room = asyncio.Semaphore(workers or max(len(waiting), 1))
-
-        async def one(number: int) -> Any:
-            async with room:
-                try:
-                    return await (call(members[number]) if results[number] is call else results[number])
-                except Exception as error:  # noqa: BLE001 - whatever a user's function raises
-                    return Failed(error)
-
-        return await asyncio.gather(*map(one, waiting))
-
     if waiting:
-        for number, result in zip(waiting, pools.await_here(awaited()), strict=True):
+        begin = [partial(_awaitable, results[number], members[number]) for number in waiting]
+        try:
+            done = pools.await_here(_side_by_side(begin, workers or len(waiting)))
+        except _LeavingError as leaving:
+            raise leaving.error from None
+        for number, result in zip(waiting, done, strict=True):
             results[number] = result
     return results
+
+
+def _awaitable(result: Any, member: Member) -> Awaitable[Any]:
+    """What a function has returned, or returns now that it is called on the event loop."""
+    awaitable: Awaitable[Any] = result(member) if isinstance(result, Call) else result
+    return awaitable
+
+
+async def _side_by_side(begin: Sequence[Callable[[], Awaitable[Any]]], workers: int) -> list[Any]:
+    room = asyncio.Semaphore(workers)
+    tasks = [asyncio.ensure_future(_awaited(each, room)) for each in begin]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:  # where one has left, the others are under way still
+        for task in tasks:
+            task.cancel()
+
+
+async def _awaited(begin: Callable[[], Awaitable[Any]], room: asyncio.Semaphore) -> Any:
+    async with room:
+        try:
+            return await begin()
+        except Exception as error:  # noqa: BLE001 - whatever a user's function raises
+            return Failed(error)
+        except asyncio.CancelledError as error:
+            if getattr(asyncio.current_task(), "cancelling", int)():
+                raise
+            return Failed(error)  # of something else, for which the function waited
+        except (KeyboardInterrupt, SystemExit) as error:
+            raise _LeavingError(error) from None
 
 
 def _in_processes(call: Call, members: Sequence[Member], engine: str, workers: int) -> list[Any]:
@@ -137,8 +168,17 @@ def _in_processes(call: Call, members: Sequence[Member], engine: str, workers: i
         )
         return [], [thing for thing in things if thing is not died]
 
+    def all_sent() -> Iterator[tuple[int, object, bytes]]:
+        for member in members:
+            try:
+                thing = sent(member)
+            except Exception as error:  # noqa: BLE001 - whatever pickle says of an item
+                results[place[member.position]] = Failed(error)
+            else:
+                yield thing
+
     try:
-        calls = map_unordered(executor, RemoteCall(call), map(sent, members), workers=workers, on_loss=on_loss)
+        calls = map_unordered(executor, RemoteCall(call), all_sent(), workers=workers, on_loss=on_loss)
         with closing(calls):
             for answer in calls:
                 position, result = received(answer)

@@ -11,6 +11,8 @@ from luisy_dir.batch.expressions import Expression, PerItem, evaluated
 from luisy_dir.errors import BatchError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from luisy_dir.batch.acting import Acting
 
 
@@ -94,6 +96,14 @@ class _OfGenerator(Expression):
     def __init__(self, method: str, *args: Any, **kwargs: Any) -> None:
         self.method, self.args, self.kwargs = method, args, kwargs
 
+    def _of(self, rng: np.random.Generator) -> Callable[..., Any]:
+        draw: Callable[..., Any] | None = getattr(rng, self.method, None)
+        if not callable(draw):
+            raise BatchError(
+                f"A random generator of NumPy's has no method {self.method!r}. Name one such as 'uniform'."
+            )
+        return draw
+
 
 @dataclass(init=False, eq=False)
 class Drawn(_OfGenerator):
@@ -118,9 +128,14 @@ class Drawn(_OfGenerator):
     """
 
     def evaluate(self, batch: Acting) -> Any:
-        """What is drawn."""
-        draw = getattr(batch.random, self.method)
-        return draw(*evaluated(self.args, batch), **evaluated(self.kwargs, batch))
+        """What is drawn.
+
+        Raises
+        ------
+        BatchError
+            NumPy's generators have no such method.
+        """
+        return self._of(batch.random)(*evaluated(self.args, batch), **evaluated(self.kwargs, batch))
 
 
 @dataclass(init=False, eq=False)
@@ -149,8 +164,14 @@ class DrawnPerItem(_OfGenerator):
     """
 
     def evaluate(self, batch: Acting) -> PerItem:
-        """What is drawn, one an item."""
+        """What is drawn, one an item.
+
+        Raises
+        ------
+        BatchError
+            NumPy's generators have no such method.
+        """
         args, kwargs = evaluated(self.args, batch), evaluated(self.kwargs, batch)
         draws = Draws(batch.seed, batch.epoch, batch.next_draw())
         generators = (draws.rng(position, item_id) for position, item_id in enumerate(batch.indices.tolist()))
-        return PerItem([getattr(rng, self.method)(*args, **kwargs) for rng in generators])
+        return PerItem([self._of(rng)(*args, **kwargs) for rng in generators])

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from multiprocessing import spawn
 from multiprocessing.process import BaseProcess
+from multiprocessing.util import is_exiting
 from typing import Any
 
 from luisy_dir.engines.child import END, TRACE_SIGNAL, work
@@ -157,6 +158,8 @@ class Worker:
             self._is_closed = True
             self._connection.close()
             self._slate.close()
+            if is_exiting():  # multiprocessing is waiting for its processes, which it could not for one that is closed
+                return
             with contextlib.suppress(ValueError):  # somebody else has waited for it, as far as can be seen it is there
                 self._process.close()
 
