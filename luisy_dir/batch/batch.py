@@ -11,7 +11,7 @@ from luisy_dir.batch.acting import Acting
 from luisy_dir.batch.dumping import dumped
 from luisy_dir.batch.ids import Positions
 from luisy_dir.batch.merging import joined, merged
-from luisy_dir.batch.rows import described, is_frame, is_mapping
+from luisy_dir.batch.rows import described, is_frame, is_mapping, names_of
 from luisy_dir.errors import BatchError, SettingError
 
 if TYPE_CHECKING:
@@ -120,8 +120,7 @@ class Batch(Acting):
         >>> everything
         array([0., 2., 0., 6.])
         """
-        names = self.table.names if components is None else components
-        names = (names,) if isinstance(names, str) else tuple(names)
+        names = self.table.names if components is None else names_of(components)
         if dst is None:
             raise SettingError("dump has no dst. Give an array, or the name of a file and its fmt.")
         dumped({name: self.table[name] for name in names}, self._ids, dst, fmt, **options)

@@ -114,7 +114,7 @@ def write_content(
 
 
 def _format(fmt: str) -> _FileFormat:
-    if fmt not in _FORMATS:
+    if fmt not in FORMATS:
         raise SettingError(f"fmt is {fmt!r}, but has to be one of {', '.join(map(repr, FORMATS))}, or None for memory.")
     check_library(f".{fmt}")
     return _FORMATS[fmt]

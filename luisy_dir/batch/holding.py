@@ -11,8 +11,8 @@ from luisy_dir.batch.components import Components, is_name
 from luisy_dir.batch.filling import components_of, rows_of_all
 from luisy_dir.batch.labelled import Labelled
 from luisy_dir.batch.loading import loaded
-from luisy_dir.batch.rows import is_frame, is_mapping, named
-from luisy_dir.errors import BatchError, DefinitionError
+from luisy_dir.batch.rows import is_frame, is_mapping, named, names_of
+from luisy_dir.errors import BatchError, DefinitionError, SettingError
 
 _WHOLE = "data"  # the name of data that has none
 
@@ -282,6 +282,8 @@ class Holding(Labelled):
             The source has no row for an item.
         BatchError
             The source does not have what is asked for. Nothing is put into the batch.
+        SettingError
+            No source is named.
 
         Examples
         --------
@@ -291,8 +293,15 @@ class Holding(Labelled):
         >>> batch.new
         array([5020, 5021])
         """
+        if src is None:
+            raise SettingError("load has no src. Give an array, or the name of a file and its fmt.")
+        if isinstance(src, Holding):
+            raise BatchError(
+                "A batch is no source of another one. Select its items and take their data: batch.data = "
+                "other[batch.indices.tolist()].data."
+            )
         names = self.table.names if self._whole is None else ()
-        wanted = dst if dst is None or isinstance(dst, str) else tuple(dst)
+        wanted = dst if dst is None or isinstance(dst, str) else names_of(dst)
         has_names = fmt is not None or is_mapping(src) or is_frame(src)
         if wanted is None and not has_names and not names:
             self._become_whole(rows_of_all(src, self._ids, None))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from luisy_dir.errors import BatchError, UnknownItemError
@@ -26,6 +26,25 @@ def is_series(data: object) -> bool:
     """Whether it is a pandas Series; pandas is not loaded to find out."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(data, pandas.Series)
+
+
+def names_of(names: Any) -> tuple[str, ...]:
+    """Names of components: one, or several.
+
+    Raises
+    ------
+    BatchError
+        They are something else, or one of them is there twice.
+
+    Examples
+    --------
+    >>> names_of("images"), names_of(["images", "masks"])
+    (('images',), ('images', 'masks'))
+    """
+    several = (names,) if isinstance(names, str) else tuple(names) if isinstance(names, Iterable) else ()
+    if (not several and names != ()) or len(set(map(str, several))) < len(several):
+        raise BatchError(f"{names!r} is no name of a component, nor several, each of them once.")
+    return several
 
 
 def named(ids: Sequence[object]) -> str:
@@ -185,7 +204,9 @@ def _as_array(result: Any) -> np.ndarray[Any, Any] | None:
 
 
 def fits(data: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> bool:
-    """Whether an array of that dtype can hold the values: no fraction or text is cut off, and no number runs over.
+    """Whether an array of that dtype can hold the values: no fraction or text is cut off, and nothing runs over.
+
+    Digits of a float may be rounded, those of a whole number or a time may not.
 
     Examples
     --------
@@ -198,7 +219,15 @@ def fits(data: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> bool:
     if data.dtype.kind in "iu" and dtype.kind in "iu":
         limits = np.iinfo(dtype)
         return not data.size or (int(data.min()) >= limits.min and int(data.max()) <= limits.max)
-    return np.can_cast(data.dtype, dtype, "safe" if dtype.kind in "US" else "same_kind")
+    if not np.can_cast(data.dtype, dtype, "safe" if dtype.kind in "US" else "same_kind"):
+        return False
+    with np.errstate(all="ignore"):
+        if data.dtype.kind in "fc" and dtype.kind in "fc":
+            return np.array_equal(np.isfinite(data.astype(dtype)), np.isfinite(data))
+        if data.dtype.kind in "iuMm" and dtype.kind in "fcMm":
+            back = data.astype(dtype).astype(data.dtype)
+            return np.array_equal(back, data, equal_nan=data.dtype.kind in "Mm")
+    return True
 
 
 def is_mapping(source: object) -> bool:

@@ -179,7 +179,7 @@ def _frame(ids: Any, arrays: dict[str, Any]) -> pd.DataFrame:
 
 
 def _content(frame: pd.DataFrame, index_col: Any) -> Content:
-    """A frame as a content: ids are in the column that is said, the index if it is no mere count, or the column ``id``."""
+    """A frame as a content: ids are in the column that is said, an index that is no count, or the column ``id``."""
     if index_col is None and _is_count(frame.index) and ID in frame:
         index_col = ID
     if index_col is not None and index_col is not False:
