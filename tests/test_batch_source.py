@@ -7,6 +7,8 @@ import pickle
 import subprocess
 import sys
 import threading
+from decimal import Decimal
+from fractions import Fraction
 from functools import partial
 
 import numpy as np
@@ -90,7 +92,12 @@ def test_a_split_is_drawn_by_its_seed():
     assert train(np.int64(1)) == train(1)
 
 
-@pytest.mark.parametrize("shares", [[], [0.9, 0.2], -0.1, [0.5, -0.1], float("nan"), 2])
+@pytest.mark.parametrize("share", [0.25, np.float32(0.25), Fraction(1, 4), Decimal("0.25"), [0.25]])
+def test_a_share_is_any_number(share):
+    assert [len(part) for part in Index(8).split(share)] == [2, 6]
+
+
+@pytest.mark.parametrize("shares", [[], [0.9, 0.2], -0.1, [0.5, -0.1], float("nan"), 2, None, "0.8", ["a"], {"a": 0.5}])
 def test_shares_that_are_none_are_refused(shares):
     with pytest.raises(SettingError, match="shares is"):
         Index(10).split(shares)
@@ -101,8 +108,9 @@ def test_folds_test_each_item_once_and_train_with_all_others():
     assert [fold.test.indices.tolist() for fold in folds] == [[0, 1, 2, 3], [4, 5, 6], [7, 8, 9]]
     for train, test in Index(10).folds(3, shuffle=7):
         assert sorted([*train.indices, *test.indices]) == list(range(10))
-    with pytest.raises(SettingError, match="from 2 to 10 folds"):
-        Index(10).folds(11)
+    for n in (11, 1, 2.5, "3", None, True):
+        with pytest.raises(SettingError, match="from 2 to 10 folds"):
+            Index(10).folds(n)
 
 
 # Files
@@ -155,6 +163,32 @@ def test_a_glob_that_finds_nothing_is_named(folder):
         FileIndex([folder / "cats/*.png", folder / "cats/*.jpg"])
 
 
+@pytest.mark.parametrize("path", [None, 3, [], [3], ["*", None]])
+def test_what_is_no_glob_is_refused(path):
+    with pytest.raises(BatchError, match="no glob, nor several"):
+        FileIndex(path)
+
+
+def test_a_file_is_one_item_however_many_links_lead_to_its_folder(folder):
+    os.symlink("..", folder / "cats" / "round")
+    os.symlink(folder / "dogs", folder / "cats" / "with_dogs")
+    index = FileIndex(folder / "**" / "*.png")
+    assert index.indices.tolist() == ["cats/1.png", "cats/2.png", "dogs/1.png", "dogs/deep/1.png", "top.png"]
+    assert FileIndex(folder / "cats" / "with_dogs" / "*.png").indices.tolist() == ["1.png"]
+
+
+def test_a_link_to_a_file_that_is_gone_is_named(folder):
+    os.symlink("gone.png", folder / "cats" / "3.png")
+    with pytest.raises(MissingInputError, match=r"cats/3.png' is a link that leads nowhere"):
+        FileIndex(folder / "cats" / "*.png")
+
+
+def test_a_batch_takes_along_the_paths_of_its_own_items_only(folder):
+    batch = next(BatchSource(FileIndex(folder / "*/*.png")).gen_batch(1))
+    assert b"cats/1.png" in pickle.dumps(batch)
+    assert b"cats/2.png" not in pickle.dumps(batch)
+
+
 def test_parts_of_files_know_their_paths(folder):
     index = FileIndex(folder / "*/*.png")
     part = index.split(0.34)[0]
@@ -204,6 +238,7 @@ def test_epochs_or_iterations_bound_the_batches(options, sizes, prefetch):
         ({"shuffle": "yes"}, "shuffle is 'yes'"),
         ({"prefetch": -1}, "prefetch is -1"),
         ({"workers": 0}, "workers is 0"),
+        ({"workers": None, "prefetch": 0}, "workers is None"),
         ({"n_epochs": -1}, "n_epochs is -1"),
     ],
 )
@@ -370,14 +405,43 @@ def test_data_that_is_not_there_is_an_error_in_its_place(prefetch):
         next(batches)
 
 
+@pytest.mark.parametrize("prefetch", [0, 1])
+def test_an_action_gives_a_batch_or_none_for_the_same_one(prefetch):
+    (batch,) = source_of(2).gen_batch(2, prefetch=prefetch, action=lambda batch: batch.put("labels", [7, 7]))
+    assert batch.labels.tolist() == [7, 7]
+    with pytest.raises(BatchError, match="returned 2, and neither a batch nor None"):
+        next(source_of(2).gen_batch(2, prefetch=prefetch, action=len))
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_behind_an_error_there_is_no_next_batch_and_no_end_either(prefetch):
+    source = source_of(8)
+    options = {"prefetch": prefetch, "action": partial(fail_at, 2)}
+    assert source.next_batch(2, **options).indices.tolist() == [0, 1]
+    with pytest.raises(ValueError, match="no picture"):
+        source.next_batch(2, **options)
+    with pytest.raises(BatchError, match=r"ended with ValueError\('there is no picture'\)\. Call reset\(\)"):
+        source.next_batch(2, **options)
+    source.reset()
+    assert source.next_batch(2, **options).indices.tolist() == [0, 1]
+    source.reset()
+
+
+@pytest.mark.parametrize("seed", [None, "abc", 2.5])
+def test_a_seed_is_an_integer(seed):
+    with pytest.raises(SettingError, match="seed is"):
+        source_of(seed=seed)
+
+
 def test_closing_early_ends_the_workers_and_begins_no_other_batch():
-    begun = []
+    begun, before = [], set(threading.enumerate())
     batches = source_of(100).gen_batch(1, prefetch=2, workers=2, action=lambda batch: begun.append(batch) or batch)
     next(batches)
+    assert set(threading.enumerate()) > before
     batches.close()
     count = len(begun)
     assert count <= 6
-    assert not [thread for thread in threading.enumerate() if "ThreadPool" in thread.name]
+    assert set(threading.enumerate()) <= before
     assert len(begun) == count
 
 
@@ -415,10 +479,12 @@ def test_batches_that_were_left_without_items_are_passed_over():
 
 
 def test_leaving_them_early_ends_the_workers():
+    before = set(threading.enumerate())
     batches = rebatched(source_of(100).gen_batch(2, prefetch=2), 3)
     assert next(batches).images.tolist() == [0, 10, 20]
+    assert set(threading.enumerate()) > before
     batches.close()
-    assert not [thread for thread in threading.enumerate() if "ThreadPool" in thread.name]
+    assert set(threading.enumerate()) <= before
 
 
 # Directories
@@ -448,6 +514,19 @@ def test_directories_of_other_keys_are_refused(datasets):
     images, masks = datasets
     with pytest.raises(BatchError, match=r"'pets/5' are in 'images' or in 'masks', and not in both"):
         images.batch_source("images", masks=masks[:5])
+
+
+def test_two_datasets_of_one_name_are_refused(datasets):
+    """Else one of them would be passed over: the first is called images, unless another name is said."""
+    images, masks = datasets
+    with pytest.raises(BatchError, match="Two datasets are to be 'images'"):
+        masks.batch_source(images=images)
+
+
+@pytest.mark.parametrize("other", [[1, 2], np.zeros(6), {"pets/0": 1}, None])
+def test_what_has_no_keys_is_no_dataset_to_join(datasets, other):
+    with pytest.raises(BatchError, match=r"'masks' is a .* has no keys of items"):
+        datasets[0].batch_source("images", masks=other)
 
 
 def test_what_is_random_in_a_dataset_belongs_to_the_epoch(datasets):

@@ -209,6 +209,12 @@ def test_a_batch_becomes_a_dataset(batch):
     assert dataset.next_batch(2).labels.tolist() == [0, 1]
 
 
+def test_a_lock_that_would_not_be_taken_is_refused():
+    with pytest.raises(SettingError, match="'use_lock'"):
+        action(use_lock=True)
+    assert action()(len) is len
+
+
 # Named expressions
 
 
