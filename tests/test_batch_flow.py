@@ -91,9 +91,12 @@ def test_actions_are_done_in_processes_too():
     assert np.array_equal(here, there)
 
 
-def test_a_batch_knows_its_flow():
+@pytest.mark.parametrize("options", [{}, {"prefetch": 1}, {"prefetch": 1, "engine": "processes"}])
+def test_a_batch_knows_its_flow_and_its_source(options):
     flow = source() >> Flow().do_nothing()
-    assert next(flow.gen_batch(2)).pipeline is flow
+    for batch in flow.gen_batch(3, **options):
+        assert batch.pipeline is flow
+        assert batch.dataset is flow.source
 
 
 def test_the_next_batch_goes_on():

@@ -77,6 +77,15 @@ def test_an_item_that_the_file_has_not_is_named(path, fmt):
         back(path, fmt, [0, 3])
 
 
+def test_rows_that_cannot_be_told_apart_are_named(path):
+    pd.DataFrame({"id": ["a", "b", "a"], "features": [1, 2, 3]}).to_csv(path, index=False)
+    for ids in (["a"], ["b"]):
+        with pytest.raises(
+            UnknownItemError, match=r"batch\.data' has several rows of the items 'a'\. Keep one of each"
+        ):
+            back(path, "csv", ids)
+
+
 @pytest.mark.parametrize("fmt", FORMATS)
 def test_items_that_a_file_could_not_tell_apart_are_refused(path, fmt):
     with pytest.warns(UserWarning, match="same id"):
@@ -171,7 +180,7 @@ def test_masks_come_back_from_formats_of_arrays(path, fmt):
 @pytest.mark.parametrize("fmt", FORMATS)
 @pytest.mark.parametrize("values", [[np.zeros(1), np.zeros(2)], [1, "1"], ["a", None], [{}, {}]], ids=str)
 def test_objects_are_never_pickled(path, fmt, values):
-    with pytest.raises(BatchError, match="holds objects"):
+    with pytest.raises(BatchError, match=r"^The component 'features' holds objects"):
         Batch.from_data(data={"features": values}).dump(path, fmt)
     assert not os.path.exists(path)
 
@@ -266,6 +275,12 @@ def test_hdf5_of_pandas_is_refused_because_it_may_hold_pickles(tmp_path):
     pd.DataFrame({"features": [0, 2]}).to_hdf(path, key="frame")
     with pytest.raises(BatchError, match=r"pandas\.read_hdf"):
         back(path, "hdf5", [0, 1])
+
+
+def test_parts_of_other_numbers_of_rows_are_no_components(path):
+    np.savez(path, images=np.arange(4), masks=np.arange(3))
+    with pytest.raises(BatchError, match=r"numbers of rows are \{'images': 4, 'masks': 3\}"):
+        back(f"{path}.npz", "npz", [0, 1])
 
 
 def test_pickles_in_an_archive_are_refused(path):
@@ -452,6 +467,14 @@ def test_the_same_batch_is_the_same_bytes(tmp_path, fmt):
         batch.dump(tmp_path / name, fmt)
         contents.append((tmp_path / name).read_bytes())
     assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize("fmt", WITH_AXES)
+def test_the_same_values_are_the_same_bytes_however_they_lie_in_memory(tmp_path, fmt):
+    images = np.arange(24.0).reshape(3, 4, 2)
+    for name, array in (("a", images), ("b", np.asfortranarray(images)), ("c", np.repeat(images, 2, axis=1)[:, ::2])):
+        Batch.from_data(3, {"images": array}).dump(tmp_path / name, fmt)
+    assert len({(tmp_path / name).read_bytes() for name in "abc"}) == 1
 
 
 @pytest.mark.parametrize("fmt", sorted(set(FORMATS) - {"csv"}))

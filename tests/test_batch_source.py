@@ -276,6 +276,16 @@ def test_the_next_batch_goes_on_until_other_arguments_or_a_reset():
         source.next_batch(5, n_epochs=1)
 
 
+def test_who_asks_for_the_next_batch_while_one_is_made_does_not_wait_for_ever():
+    source = source_of()
+
+    def ask(batch):
+        return source.next_batch(2, action=ask)
+
+    with pytest.raises(ValueError, match="already executing"):
+        source.next_batch(2, action=ask)
+
+
 def test_next_and_generated_batches_are_the_same():
     def draw(batch):
         return batch.apply_parallel(add_noise, src="images", requires_rng=True).images.tolist()

@@ -167,12 +167,10 @@ def check_nothing_else_in_hdf5(path: str, *, key: str = "/", **_: Any) -> None:
 
 def _dataset(dataset: Any) -> Any:
     import h5py
-    import numpy as np
 
     if h5py.check_string_dtype(dataset.dtype) is None or dataset.dtype.kind == "S":
         return dataset[()]
-    texts = dataset.asstr()[()]
-    return texts.astype(str) if texts.size else np.zeros(texts.shape, "U1")
+    return dataset.asstr()[()].astype(str)
 
 
 def checked(ids: Any, arrays: dict[str, Any]) -> Content:

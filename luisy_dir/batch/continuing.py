@@ -18,7 +18,7 @@ class Continued:
     def __init__(self) -> None:
         self._now: tuple[dict[str, Any], Generator[Any, None, None]] | None = None
         self._failure = ""
-        self._asking = threading.Lock()
+        self._asking = threading.RLock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Continued, ()

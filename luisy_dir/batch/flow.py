@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -193,8 +194,15 @@ class Flow:
         if self._source is None:
             raise BatchError("The flow has no source of batches. Name one: source >> flow, or flow.on(source).")
         self._check_names(self._source.batch_class)
-        batches = self._source.gen_batch(batch_size, shuffle, action=self, **options)
+        batches = self._knowing(self._source.gen_batch(batch_size, shuffle, action=self, **options))
         return batches if self._size is None else rebatched(batches, self._size[0], drop_last=self._size[1])
+
+    def _knowing(self, batches: Generator[Any, None, None]) -> Generator[Any, None, None]:
+        """Batches that know their flow, which is left behind on the way from a process."""
+        with closing(batches):
+            for batch in batches:
+                batch.pipeline = self
+                yield batch
 
     def next_batch(self, batch_size: int, shuffle: bool | int = False, **options: Any) -> Any:  # noqa: FBT001, FBT002
         """The batch that comes next, of those that :meth:`gen_batch` gives with these arguments, without an end.
