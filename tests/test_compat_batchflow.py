@@ -194,6 +194,14 @@ def test_a_dataset_is_split_into_its_attributes():
     assert dataset.train.next_batch(6).images.shape == (6,)
 
 
+@pytest.mark.parametrize("shares", [[0.25] * 4, [0.5, 0.2, 0.1]])
+def test_a_part_that_would_be_left_out_is_refused(shares):
+    dataset = dataset_of()
+    with pytest.raises(SettingError, match="makes 4 parts"):
+        dataset.split(shares)
+    assert dataset.train is None
+
+
 def test_files_are_an_index(tmp_path):
     for name in ("a/1.txt", "b/1.txt", "b/2.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
