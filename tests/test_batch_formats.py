@@ -157,6 +157,13 @@ def test_components_with_axes_come_back(path, fmt):
     assert (batch.labels.tolist(), batch.components) == ([3, 1], ("images", "labels"))
 
 
+@pytest.mark.parametrize("fmt", sorted(set(WITH_AXES) - {"hdf5"}))
+def test_components_come_back_in_their_order(path, fmt):
+    """In HDF5 they are by name."""
+    Batch.from_data(2, {"labels": [1, 2], "images": np.zeros((2, 3)), "ages": [3, 4]}).dump(path, fmt)
+    assert back(path, fmt, 2).components == ("labels", "images", "ages")
+
+
 def test_csv_has_no_place_for_axes_and_says_what_has(path):
     batch = Batch.from_data(data={"images": np.zeros((2, 3, 3))})
     with pytest.raises(BatchError, match=r"'images' has items of shape \(3, 3\), and csv .* fmt='npz'"):
@@ -165,9 +172,12 @@ def test_csv_has_no_place_for_axes_and_says_what_has(path):
 
 
 @pytest.mark.parametrize("fmt", ["parquet", "feather"])
-def test_a_table_whose_items_cannot_have_axes_of_that_dtype_says_what_can(path, fmt):
+@pytest.mark.parametrize(
+    "values", [np.zeros((2, 3, 3), bool), np.zeros((2, 3), np.longdouble), np.zeros((2, 0))], ids=str
+)
+def test_a_table_whose_items_cannot_have_axes_of_that_dtype_says_what_can(path, fmt, values):
     with pytest.raises(BatchError, match=r"integers and floats only.*fmt='npz'"):
-        Batch.from_data(data={"masks": np.zeros((2, 3, 3), bool)}).dump(path, fmt)
+        Batch.from_data(data={"masks": values}).dump(path, fmt)
 
 
 @pytest.mark.parametrize("fmt", ["npz", "blosc", "hdf5"])
@@ -260,6 +270,13 @@ def test_without_ids_the_id_of_a_row_is_its_position(path, fmt):
     assert back(path, fmt, [3, 1], "both").both.tolist() == [[6, 7], [2, 3]]
 
 
+def test_a_csv_file_may_be_said_to_have_no_ids(path):
+    """Then rows are those of the items in their order."""
+    pd.DataFrame({"id": [7, 8], "features": [1, 2]}).to_csv(path, index=False)
+    batch = back(path, "csv", ["b", "a"], ("id", "features"), index_col=False)
+    assert (batch.id.tolist(), batch.features.tolist()) == ([7, 8], [1, 2])
+
+
 def test_arrays_of_numpy_are_loaded_by_their_names(path):
     np.savez(path, images=np.arange(4) * 10, masks=np.arange(4))
     assert back(f"{path}.npz", "npz", [3, 1], ("masks", "images")).images.tolist() == [30, 10]
@@ -281,6 +298,12 @@ def test_parts_of_other_numbers_of_rows_are_no_components(path):
     np.savez(path, images=np.arange(4), masks=np.arange(3))
     with pytest.raises(BatchError, match=r"numbers of rows are \{'images': 4, 'masks': 3\}"):
         back(f"{path}.npz", "npz", [0, 1])
+
+
+def test_parts_with_axes_are_not_one_component(path):
+    np.savez(path, images=np.zeros((4, 2)), masks=np.zeros((4, 2)))
+    with pytest.raises(BatchError, match="not one component together"):
+        back(f"{path}.npz", "npz", [0, 1], "both")
 
 
 def test_pickles_in_an_archive_are_refused(path):

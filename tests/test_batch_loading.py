@@ -46,6 +46,15 @@ def test_names_that_are_none_are_refused(dst):
         batch.dump({}, components=dst)
 
 
+@pytest.mark.parametrize("dst", [None, "features", "together", ("features",)])
+def test_what_was_loaded_may_be_changed_and_its_frame_stays_as_it_is(dst):
+    frame = pd.DataFrame({"features": [1, 2], "labels": [3, 4]})
+    batch = Batch([1, 0]).load(frame, dst=dst)
+    for name in batch.components:
+        batch.table[name][:] = 7
+    assert frame.to_numpy().tolist() == [[1, 3], [2, 4]]
+
+
 # Dumping
 
 
