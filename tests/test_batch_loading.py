@@ -117,6 +117,16 @@ def test_nothing_is_put_where_a_part_of_it_does_not_fit(second):
     assert first.tolist() == [0, 0]
 
 
+def test_a_mapping_takes_several_components_only_where_it_has_all_their_names():
+    images = np.zeros(2)
+    batch = Batch.from_data(data={"images": [1, 2], "labels": [3, 4]})
+    with pytest.raises(BatchError, match="2 components are to be dumped into one dict"):
+        batch.dump({"images": images})
+    labels = np.zeros(2)
+    batch.dump({"images": images, "labels": labels, "others": None})
+    assert (images.tolist(), labels.tolist()) == ([1, 2], [3, 4])
+
+
 def test_a_new_column_with_gaps_takes_no_whole_number_that_a_float_is_not():
     frame = pd.DataFrame(index=range(3))
     with pytest.raises(BatchError, match="'features' has values of dtype int64"):

@@ -524,6 +524,8 @@ def test_directories_of_other_keys_are_refused(datasets):
     images, masks = datasets
     with pytest.raises(BatchError, match=r"'pets/5' are in 'images' or in 'masks', and not in both"):
         images.batch_source("images", masks=masks[:5])
+    with pytest.raises(BatchError, match=r"'pets/5' are in 'images' or in 'masks', and not in both"):
+        images[:5].batch_source("images", masks=masks)
 
 
 def test_two_datasets_of_one_name_are_refused(datasets):
@@ -545,6 +547,11 @@ def test_what_is_random_in_a_dataset_belongs_to_the_epoch(datasets):
     assert not np.array_equal(first, second)
     assert not np.array_equal(second, again)
     assert np.array_equal(first, next(images.batch_source().gen_batch(6)).images)
+    nameless = BatchSource(images.keys, preloaded=images).gen_batch(6, n_epochs=2)
+    assert [np.array_equal(batch.data, data) for batch, data in zip(nameless, (first, second), strict=True)] == [
+        True,
+        True,
+    ]
 
 
 def test_a_source_is_pickled(datasets):
