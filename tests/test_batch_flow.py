@@ -127,6 +127,8 @@ def test_a_flow_is_pickled_without_its_source():
     flow = pickle.loads(pickle.dumps(source() >> Flow().plus(1, src="images")))
     assert flow.source is None
     assert flow(source().batch([1])).images.tolist() == [11]
+    flow = pickle.loads(pickle.dumps(Flow().rebatch(5)))
+    assert [batch.size for batch in (source() >> flow).gen_batch(2)] == [5, 1]
 
 
 # What goes wrong

@@ -7,6 +7,8 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from fractions import Fraction
 from functools import partial
@@ -274,6 +276,18 @@ def test_the_next_batch_goes_on_until_other_arguments_or_a_reset():
     assert source.next_batch(5, n_epochs=1).size == 5
     with pytest.raises(StopIteration):
         source.next_batch(5, n_epochs=1)
+
+
+def take_time(batch):
+    time.sleep(0.01)
+    return batch
+
+
+def test_threads_that_ask_for_the_next_batch_have_each_item_once():
+    source = source_of(40)
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(source.next_batch, 2, n_epochs=1, action=take_time) for _ in range(20)]
+    assert sorted(item_id for future in asked for item_id in future.result().indices) == list(range(40))
 
 
 def test_who_asks_for_the_next_batch_while_one_is_made_does_not_wait_for_ever():
