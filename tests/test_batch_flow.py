@@ -99,6 +99,13 @@ def test_a_batch_knows_its_flow_and_its_source(options):
         assert batch.dataset is flow.source
 
 
+def test_an_action_knows_the_flow_that_it_is_one_of():
+    seen = []
+    flow = Flow().do(lambda batch: seen.append(batch.pipeline))
+    flow(source().batch([0]))
+    assert seen == [flow]
+
+
 def test_the_next_batch_goes_on():
     flow = source() >> Flow().plus(1, src="images")
     assert [flow.next_batch(4).images.tolist() for _ in range(3)] == [[1, 11, 21, 31], [41, 51], [1, 11, 21, 31]]
@@ -112,6 +119,11 @@ def test_batches_are_put_together_anew_behind_all_actions(prefetch):
     assert [batch.indices.tolist() for batch in flow.gen_batch(3, prefetch=prefetch)] == [[0, 2], [4, 6], [8]]
     with pytest.raises(DefinitionError, match="behind rebatch"):
         flow.plus(1)
+    for dropping in (
+        source(10) >> Flow().keep_even().rebatch(2, drop_last=True),
+        (source(10) >> Flow().keep_even()) + Flow().rebatch(2, drop_last=True),
+    ):
+        assert [batch.indices.tolist() for batch in dropping.gen_batch(3, prefetch=prefetch)] == [[0, 2], [4, 6]]
 
 
 def test_data_is_loaded_and_dumped_on_the_way(tmp_path):
@@ -357,6 +369,16 @@ def test_a_chain_that_changes_which_items_there_are_is_refused(scans):
         Flow().do(lambda batch: batch[:1]).process(items, "images", images=[1, 2])
     with pytest.raises(BatchError, match="'masks' has no data"):
         Flow().process(items, "masks", batch_class=Scans, images=[1, 2])
+
+
+def test_what_is_random_in_a_step_depends_on_the_seed_of_the_task_and_the_epoch():
+    def images(seed, epoch):
+        items = [luisy.Item(key, (), {}, seed) for key in "ab"]
+        flow = Flow().noise(src="images")
+        return [float(image) for image in flow.process(items, "images", batch_class=Scans, epoch=epoch, images=[0, 0])]
+
+    assert images(1, 0) == images(1, 0)
+    assert len({*images(1, 0), *images(2, 0), *images(1, 1)}) == 6
 
 
 def test_errors_of_items_that_the_task_does_not_have_end_the_step():
