@@ -85,6 +85,10 @@ def test_parts_of_a_split_have_all_items_and_share_none(shares, sizes, shuffle):
     assert (together == list(range(10))) == (shuffle is False)
 
 
+def test_a_sum_that_was_rounded_makes_no_part_more():
+    assert [len(part) for part in Index(98).split([1 / 49] * 49)] == [2] * 49
+
+
 def test_a_split_is_drawn_by_its_seed():
     def train(seed):
         return Index(100).split(shuffle=seed)[0].indices.tolist()

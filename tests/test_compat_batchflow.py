@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -170,6 +172,15 @@ def test_values_depend_on_neither_prefetch_nor_its_target(target, prefetch):
         return {item_id: batch.get(item_id, "images") for batch in batches for item_id in batch.indices}
 
     assert values(prefetch=prefetch, target=target) == values()
+
+
+@pytest.mark.parametrize(("target", "is_here"), [("threads", True), ("t", True), ("mpc", False), ("m", False)])
+def test_a_target_says_what_does_the_actions(target, is_here):
+    def put_process(batch):
+        batch.put("labels", [os.getpid()] * batch.size)
+
+    (batch,) = dataset_of().p.do(put_process).gen_batch(12, prefetch=1, target=target)
+    assert (batch.labels[0] == os.getpid()) == is_here
 
 
 def test_a_target_that_is_none_is_refused():
