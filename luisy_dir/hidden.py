@@ -33,9 +33,11 @@ def write_whole(outpath: Any, write: Callable[[Any], object], writer: str, *, sy
     Raises
     ------
     OutputError
-        It wrote nothing there, or a directory lies where the output goes.
+        It wrote nothing there, or a directory lies where the output goes, or a device or a pipe.
     """
     path = os.path.abspath(os.fsdecode(outpath))
+    if local.is_device(path):
+        raise OutputError(f"{path!r} is a device or a pipe, which a file would replace. Write elsewhere.")
     make = str if isinstance(outpath, (str, bytes)) else type(outpath)
     hidden = make(_hidden(path))
     try:

@@ -15,7 +15,7 @@ from luisy_dir import Batch, BatchSource, Flow, apply_parallel
 from luisy_dir.batch import pools
 from luisy_dir.batch.expressions import PerItem
 from luisy_dir.batch.values import Calculated, Drawn, DrawnPerItem, OfBatch
-from luisy_dir.errors import BatchError, BatchItemsError, DefinitionError
+from luisy_dir.errors import BatchError, BatchItemsError, DefinitionError, SettingError
 
 
 @pytest.fixture(autouse=True)
@@ -91,9 +91,19 @@ def test_actions_are_done_in_processes_too():
     assert np.array_equal(here, there)
 
 
-def test_a_batch_knows_its_flow():
+@pytest.mark.parametrize("options", [{}, {"prefetch": 1}, {"prefetch": 1, "engine": "processes"}])
+def test_a_batch_knows_its_flow_and_its_source(options):
     flow = source() >> Flow().do_nothing()
-    assert next(flow.gen_batch(2)).pipeline is flow
+    for batch in flow.gen_batch(3, **options):
+        assert batch.pipeline is flow
+        assert batch.dataset is flow.source
+
+
+def test_an_action_knows_the_flow_that_it_is_one_of():
+    seen = []
+    flow = Flow().do(lambda batch: seen.append(batch.pipeline))
+    flow(source().batch([0]))
+    assert seen == [flow]
 
 
 def test_the_next_batch_goes_on():
@@ -109,6 +119,11 @@ def test_batches_are_put_together_anew_behind_all_actions(prefetch):
     assert [batch.indices.tolist() for batch in flow.gen_batch(3, prefetch=prefetch)] == [[0, 2], [4, 6], [8]]
     with pytest.raises(DefinitionError, match="behind rebatch"):
         flow.plus(1)
+    for dropping in (
+        source(10) >> Flow().keep_even().rebatch(2, drop_last=True),
+        (source(10) >> Flow().keep_even()) + Flow().rebatch(2, drop_last=True),
+    ):
+        assert [batch.indices.tolist() for batch in dropping.gen_batch(3, prefetch=prefetch)] == [[0, 2], [4, 6]]
 
 
 def test_data_is_loaded_and_dumped_on_the_way(tmp_path):
@@ -124,6 +139,8 @@ def test_a_flow_is_pickled_without_its_source():
     flow = pickle.loads(pickle.dumps(source() >> Flow().plus(1, src="images")))
     assert flow.source is None
     assert flow(source().batch([1])).images.tolist() == [11]
+    flow = pickle.loads(pickle.dumps(Flow().rebatch(5)))
+    assert [batch.size for batch in (source() >> flow).gen_batch(2)] == [5, 1]
 
 
 # What goes wrong
@@ -138,6 +155,45 @@ def test_an_action_is_a_name_or_a_function(action):
 def test_an_action_that_the_batch_has_not_is_named():
     with pytest.raises(BatchError, match="Scans has no action 'plu'"):
         Flow().plu(1)(source().batch([0]))
+
+
+def test_a_wrong_name_is_found_before_a_batch_is_made():
+    done = []
+    flow = Flow().do_nothing().plu(1)
+    with pytest.raises(BatchError, match="Scans has no action 'plu'"):
+        (source() >> flow).gen_batch(2)
+    with pytest.raises(BatchError, match="Scans has no action 'plu'"):
+        (Flow().do("count") + flow).process([luisy.Item("a", (), {}, 0)], "images", batch_class=Scans, images=[1])
+    with pytest.raises(BatchError, match="Batch has no action 'plus'"):
+        Flow().do(lambda batch: done.append(batch) or Batch.from_data(data={"a": [1]})).plus(1)(source().batch([0]))
+    assert len(done) == 1
+
+
+def test_behind_a_function_batches_may_be_of_another_class():
+    class Others(Batch):
+        def special(self):
+            self.put("images", self.images + 1)
+
+    flow = source() >> Flow().do(lambda batch: Others.from_data(batch.indices, {"images": batch.images})).special()
+    assert next(flow.gen_batch(2)).images.tolist() == [1, 11]
+
+
+@pytest.mark.parametrize("source", [3, [1, 2], {"images": [1]}])
+def test_what_gives_no_batches_is_no_source(source):
+    with pytest.raises(DefinitionError, match="no source of batches"):
+        Flow().on(source)
+    with pytest.raises(DefinitionError, match="no source of batches"):
+        Flow(source)
+
+
+def test_a_source_without_items_is_a_source():
+    empty = BatchSource(0)
+    assert ((empty >> Flow()) + (source() >> Flow())).source is empty
+
+
+def test_a_size_is_refused_when_it_is_said():
+    with pytest.raises(SettingError, match="batch_size is 0"):
+        Flow().rebatch(0)
 
 
 def test_what_is_no_batch_ends_the_chain():
@@ -313,6 +369,35 @@ def test_a_chain_that_changes_which_items_there_are_is_refused(scans):
         Flow().do(lambda batch: batch[:1]).process(items, "images", images=[1, 2])
     with pytest.raises(BatchError, match="'masks' has no data"):
         Flow().process(items, "masks", batch_class=Scans, images=[1, 2])
+
+
+def test_what_is_random_in_a_step_depends_on_the_seed_of_the_task_and_the_epoch():
+    def images(seed, epoch):
+        items = [luisy.Item(key, (), {}, seed) for key in "ab"]
+        flow = Flow().noise(src="images")
+        return [float(image) for image in flow.process(items, "images", batch_class=Scans, epoch=epoch, images=[0, 0])]
+
+    assert images(1, 0) == images(1, 0)
+    assert len({*images(1, 0), *images(2, 0), *images(1, 1)}) == 6
+
+
+def test_errors_of_items_that_the_task_does_not_have_end_the_step():
+    """And do not begin it again and again."""
+
+    def fail(image):
+        raise ValueError(image)
+
+    flow = Flow().do(lambda batch: Batch.from_data(data={"images": batch.images})).apply_parallel(fail, src="images")
+    with pytest.raises(BatchItemsError) as raised:
+        flow.process([luisy.Item(key, (), {}, 0) for key in "ab"], "images", images=[1, 2])
+    assert raised.value.ids == (0, 1)
+
+
+@pytest.mark.parametrize("images", [[1], [1, 2, 3]])
+def test_a_step_gets_as_many_rows_as_items(images):
+    items = [luisy.Item(key, (), {}, 0) for key in "ab"]
+    with pytest.raises(BatchError, match=r"'images' has \d rows for 2 items"):
+        Flow().process(items, "images", images=images)
 
 
 PIPELINE = """

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import stat
 
 import numpy as np
 import pandas as pd
 import pytest
+from pyarrow import feather, parquet
 
 from luisy_dir import Batch
 from luisy_dir.batch.files import FORMATS
-from luisy_dir.errors import BatchError, MissingExtraError, SettingError, UnknownItemError
+from luisy_dir.errors import BatchError, MissingExtraError, OutputError, SettingError, UnknownItemError
 
 TABLES = ["csv", "feather", "parquet"]
 WITH_AXES = sorted(set(FORMATS) - {"csv"})
@@ -73,6 +75,15 @@ def test_an_item_that_the_file_has_not_is_named(path, fmt):
     Batch.from_data([2, 0, 1], {"features": [20, 0, 10]}).dump(path, fmt)
     with pytest.raises(UnknownItemError, match="no rows of the items 3"):
         back(path, fmt, [0, 3])
+
+
+def test_rows_that_cannot_be_told_apart_are_named(path):
+    pd.DataFrame({"id": ["a", "b", "a"], "features": [1, 2, 3]}).to_csv(path, index=False)
+    for ids in (["a"], ["b"]):
+        with pytest.raises(
+            UnknownItemError, match=r"batch\.data' has several rows of the items 'a'\. Keep one of each"
+        ):
+            back(path, "csv", ids)
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
@@ -146,6 +157,13 @@ def test_components_with_axes_come_back(path, fmt):
     assert (batch.labels.tolist(), batch.components) == ([3, 1], ("images", "labels"))
 
 
+@pytest.mark.parametrize("fmt", sorted(set(WITH_AXES) - {"hdf5"}))
+def test_components_come_back_in_their_order(path, fmt):
+    """In HDF5 they are by name."""
+    Batch.from_data(2, {"labels": [1, 2], "images": np.zeros((2, 3)), "ages": [3, 4]}).dump(path, fmt)
+    assert back(path, fmt, 2).components == ("labels", "images", "ages")
+
+
 def test_csv_has_no_place_for_axes_and_says_what_has(path):
     batch = Batch.from_data(data={"images": np.zeros((2, 3, 3))})
     with pytest.raises(BatchError, match=r"'images' has items of shape \(3, 3\), and csv .* fmt='npz'"):
@@ -154,9 +172,12 @@ def test_csv_has_no_place_for_axes_and_says_what_has(path):
 
 
 @pytest.mark.parametrize("fmt", ["parquet", "feather"])
-def test_a_table_whose_items_cannot_have_axes_of_that_dtype_says_what_can(path, fmt):
+@pytest.mark.parametrize(
+    "values", [np.zeros((2, 3, 3), bool), np.zeros((2, 3), np.longdouble), np.zeros((2, 0))], ids=str
+)
+def test_a_table_whose_items_cannot_have_axes_of_that_dtype_says_what_can(path, fmt, values):
     with pytest.raises(BatchError, match=r"integers and floats only.*fmt='npz'"):
-        Batch.from_data(data={"masks": np.zeros((2, 3, 3), bool)}).dump(path, fmt)
+        Batch.from_data(data={"masks": values}).dump(path, fmt)
 
 
 @pytest.mark.parametrize("fmt", ["npz", "blosc", "hdf5"])
@@ -169,7 +190,7 @@ def test_masks_come_back_from_formats_of_arrays(path, fmt):
 @pytest.mark.parametrize("fmt", FORMATS)
 @pytest.mark.parametrize("values", [[np.zeros(1), np.zeros(2)], [1, "1"], ["a", None], [{}, {}]], ids=str)
 def test_objects_are_never_pickled(path, fmt, values):
-    with pytest.raises(BatchError, match="holds objects"):
+    with pytest.raises(BatchError, match=r"^The component 'features' holds objects"):
         Batch.from_data(data={"features": values}).dump(path, fmt)
     assert not os.path.exists(path)
 
@@ -249,6 +270,13 @@ def test_without_ids_the_id_of_a_row_is_its_position(path, fmt):
     assert back(path, fmt, [3, 1], "both").both.tolist() == [[6, 7], [2, 3]]
 
 
+def test_a_csv_file_may_be_said_to_have_no_ids(path):
+    """Then rows are those of the items in their order."""
+    pd.DataFrame({"id": [7, 8], "features": [1, 2]}).to_csv(path, index=False)
+    batch = back(path, "csv", ["b", "a"], ("id", "features"), index_col=False)
+    assert (batch.id.tolist(), batch.features.tolist()) == ([7, 8], [1, 2])
+
+
 def test_arrays_of_numpy_are_loaded_by_their_names(path):
     np.savez(path, images=np.arange(4) * 10, masks=np.arange(4))
     assert back(f"{path}.npz", "npz", [3, 1], ("masks", "images")).images.tolist() == [30, 10]
@@ -266,10 +294,65 @@ def test_hdf5_of_pandas_is_refused_because_it_may_hold_pickles(tmp_path):
         back(path, "hdf5", [0, 1])
 
 
+def test_parts_of_other_numbers_of_rows_are_no_components(path):
+    np.savez(path, images=np.arange(4), masks=np.arange(3))
+    with pytest.raises(BatchError, match=r"numbers of rows are \{'images': 4, 'masks': 3\}"):
+        back(f"{path}.npz", "npz", [0, 1])
+
+
+def test_parts_with_axes_are_not_one_component(path):
+    np.savez(path, images=np.zeros((4, 2)), masks=np.zeros((4, 2)))
+    with pytest.raises(BatchError, match="not one component together"):
+        back(f"{path}.npz", "npz", [0, 1], "both")
+
+
 def test_pickles_in_an_archive_are_refused(path):
     np.savez(path, images=np.array([{}, {}], dtype=object))
     with pytest.raises(BatchError, match="cannot be read as npz"):
         back(f"{path}.npz", "npz", [0, 1])
+
+
+@pytest.mark.parametrize("fmt", ["feather", "parquet"])
+def test_ids_are_found_in_a_table_that_knows_of_no_index(path, fmt):
+    """As other libraries write it."""
+    Batch.from_data([1, 2, 0], {"features": [10, 20, 0]}).dump(path, fmt)
+    table = (feather.read_table if fmt == "feather" else parquet.read_table)(path).replace_schema_metadata(None)
+    (feather.write_feather if fmt == "feather" else parquet.write_table)(table, path)
+    assert back(path, fmt, [0, 1, 2]).features.tolist() == [0, 10, 20]
+
+
+def test_ids_may_be_in_any_column_of_a_csv_file(path):
+    pd.DataFrame({"features": [10, 0], "id": ["01", "1"]}).to_csv(path, index=False)
+    assert back(path, "csv", ["1", "01"]).features.tolist() == [0, 10]
+
+
+def test_labels_that_are_no_positions_are_ids(path):
+    """Of a part of a frame pandas notes but where its labels begin, and in which steps they go."""
+    frame = pd.DataFrame({"features": [0, 10, 20, 30]})
+    frame[::-1].to_parquet(path)
+    assert back(path, "parquet", [0, 3]).features.tolist() == [0, 30]
+    frame[2:].to_parquet(path)
+    assert back(path, "parquet", [2, 3]).features.tolist() == [20, 30]
+    with pytest.raises(UnknownItemError, match="no rows of the items 0"):
+        back(path, "parquet", [0])
+
+
+def test_an_archive_whose_ids_were_renamed_is_refused(path):
+    """Else the id of a row would be its position."""
+    Batch.from_data([1, 0], {"features": [10, 0]}).dump(path, "npz")
+    with open(path, "rb") as file:
+        content = file.read()
+    with open(path, "wb") as file:
+        file.write(content.replace(b"id.npy", b"id.npx"))
+    with pytest.raises(BatchError, match=r"'id.npx', where all names have to end in '.npy'"):
+        back(path, "npz", [0, 1])
+
+
+@pytest.mark.parametrize("key", ["other", "features", "/features/id"])
+def test_a_group_that_is_not_there_is_named(path, key):
+    Batch.from_data([1, 0], {"features": [10, 0]}).dump(path, "hdf5", key="some/where")
+    with pytest.raises(BatchError, match=r"There is no group .*; there are '/some/where'"):
+        back(path, "hdf5", [0, 1], key=key)
 
 
 # Options
@@ -291,10 +374,39 @@ def test_options_are_passed_to_the_format(path, fmt, writing, reading):
     batch.dump(path, fmt)
     with open(path, "rb") as file:
         plain = file.read()
+    os.unlink(path)
     batch.dump(path, fmt, **writing)
     with open(path, "rb") as file:
         assert file.read() != plain
     assert back(path, fmt, [0, 1], **reading).features.tolist() == [0, 10]
+
+
+@pytest.mark.parametrize(
+    "options", [{"encoding": "latin-1"}, {"compression": "gzip"}, {"compression": "xz", "sep": ";"}]
+)
+def test_bytes_of_csv_are_what_the_options_say(path, options):
+    Batch.from_data(["ä", "ö"], {"labels": ["ü", "ß"]}).dump(path, "csv", **options)
+    assert back(path, "csv", ["ö", "ä"], **options).labels.tolist() == ["ß", "ü"]
+    assert pd.read_csv(path, index_col=0, **options).labels.tolist() == ["ü", "ß"]
+
+
+def test_a_file_that_is_to_be_gone_on_with_is_not_replaced(path):
+    batch = Batch.from_data([1, 0], {"features": [10, 0]}).dump(path, "csv")
+    with pytest.raises(SettingError, match="'mode'"):
+        batch.dump(path, "csv", mode="a")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("train", "test"), ("/", "test"), ("train", "/"), ("train", "train/more")]
+)
+def test_a_group_of_another_key_is_not_lost(path, first, second):
+    """A file is written as a whole, and so has one group."""
+    batch = Batch.from_data([1, 0], {"features": [10, 0]}).dump(path, "hdf5", key=first)
+    with pytest.raises(BatchError, match="which would be gone"):
+        batch.dump(path, "hdf5", key=second)
+    assert back(path, "hdf5", [0, 1], key=first).features.tolist() == [0, 10]
+    Batch.from_data([1], {"labels": [11]}).dump(path, "hdf5", key=first)
+    assert back(path, "hdf5", [1], key=first).components == ("labels",)
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
@@ -330,6 +442,47 @@ def test_what_cannot_be_written_leaves_the_former_file(path, fmt):
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
+def test_a_mask_of_values_is_not_lost(path, fmt):
+    values = np.ma.array([1, 2, 3], mask=[False, True, False])
+    with pytest.raises(BatchError, match="'features' is a masked array"):
+        Batch.from_data(3, {"features": values}).dump(path, fmt)
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_ids_may_have_any_order_of_bytes(path, fmt):
+    Batch.from_data(np.array([300, 1], ">i4"), {"features": [1, 2]}).dump(path, fmt)
+    assert back(path, fmt, [1, 300]).features.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_texts_of_the_dtype_of_strings_come_back(path, fmt):
+    texts = np.array(["cat", "a longer text"], dtype=np.dtypes.StringDType())
+    Batch.from_data(texts, {"labels": texts}).dump(path, fmt)
+    assert back(path, fmt, ["a longer text"]).labels.tolist() == ["a longer text"]
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere'$"):
+        Batch.from_data(2, {"features": [1, 2]}).dump(tmp_path / "nowhere" / "batch.npz", "npz")
+
+
+def test_a_pipe_is_not_replaced(path):
+    os.mkfifo(path)
+    with pytest.raises(OutputError, match="is a device or a pipe"):
+        Batch.from_data(2, {"features": [1, 2]}).dump(path, "npz")
+    assert stat.S_ISFIFO(os.stat(path).st_mode)
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path):
+    for name, values in (("first", [1, 2]), ("link", [3, 4])):
+        Batch.from_data(2, {"features": values}).dump(tmp_path / name, "npz")
+        if name == "first":
+            os.symlink("first", tmp_path / "link")
+    assert back(tmp_path / "first", "npz", 2).features.tolist() == [1, 2]
+    assert back(tmp_path / "link", "npz", 2).features.tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
 def test_the_same_batch_is_the_same_bytes(tmp_path, fmt):
     batch = Batch.from_data(["b", "a"], {"features": [1.5, 2], "labels": ["x", "y"]})
     contents = []
@@ -337,6 +490,14 @@ def test_the_same_batch_is_the_same_bytes(tmp_path, fmt):
         batch.dump(tmp_path / name, fmt)
         contents.append((tmp_path / name).read_bytes())
     assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize("fmt", WITH_AXES)
+def test_the_same_values_are_the_same_bytes_however_they_lie_in_memory(tmp_path, fmt):
+    images = np.arange(24.0).reshape(3, 4, 2)
+    for name, array in (("a", images), ("b", np.asfortranarray(images)), ("c", np.repeat(images, 2, axis=1)[:, ::2])):
+        Batch.from_data(3, {"images": array}).dump(tmp_path / name, fmt)
+    assert len({(tmp_path / name).read_bytes() for name in "abc"}) == 1
 
 
 @pytest.mark.parametrize("fmt", sorted(set(FORMATS) - {"csv"}))

@@ -8,6 +8,10 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from fractions import Fraction
 from functools import partial
 
 import numpy as np
@@ -83,6 +87,10 @@ def test_parts_of_a_split_have_all_items_and_share_none(shares, sizes, shuffle):
     assert (together == list(range(10))) == (shuffle is False)
 
 
+def test_a_sum_that_was_rounded_makes_no_part_more():
+    assert [len(part) for part in Index(98).split([1 / 49] * 49)] == [2] * 49
+
+
 def test_a_split_is_drawn_by_its_seed():
     def train(seed):
         return Index(100).split(shuffle=seed)[0].indices.tolist()
@@ -92,7 +100,12 @@ def test_a_split_is_drawn_by_its_seed():
     assert train(np.int64(1)) == train(1)
 
 
-@pytest.mark.parametrize("shares", [[], [0.9, 0.2], -0.1, [0.5, -0.1], float("nan"), 2, "x", None])
+@pytest.mark.parametrize("share", [0.25, np.float32(0.25), Fraction(1, 4), Decimal("0.25"), [0.25]])
+def test_a_share_is_any_number(share):
+    assert [len(part) for part in Index(8).split(share)] == [2, 6]
+
+
+@pytest.mark.parametrize("shares", [[], [0.9, 0.2], -0.1, [0.5, -0.1], float("nan"), 2, None, "0.8", ["a"], {"a": 0.5}])
 def test_shares_that_are_none_are_refused(shares):
     with pytest.raises(SettingError, match="shares is"):
         Index(10).split(shares)
@@ -103,7 +116,7 @@ def test_folds_test_each_item_once_and_train_with_all_others():
     assert [fold.test.indices.tolist() for fold in folds] == [[0, 1, 2, 3], [4, 5, 6], [7, 8, 9]]
     for train, test in Index(10).folds(3, shuffle=7):
         assert sorted([*train.indices, *test.indices]) == list(range(10))
-    for n in (11, 1, 2.5, "3"):
+    for n in (11, 1, 2.5, "3", None, True):
         with pytest.raises(SettingError, match="from 2 to 10 folds"):
             Index(10).folds(n)
 
@@ -114,7 +127,6 @@ def test_an_index_has_what_is_in_it_and_takes_more():
     assert (3 in index, "3" in index, [] in index) == (True, False, False)
     with pytest.raises(UnknownItemError, match="no item"):
         index.position([])
-    assert [len(part) for part in Index(4).split(np.float32(0.5))] == [2, 2]
 
 
 # Files
@@ -167,6 +179,32 @@ def test_a_glob_that_finds_nothing_is_named(folder):
         FileIndex([folder / "cats/*.png", folder / "cats/*.jpg"])
 
 
+@pytest.mark.parametrize("path", [None, 3, [], [3], ["*", None]])
+def test_what_is_no_glob_is_refused(path):
+    with pytest.raises(BatchError, match="no glob, nor several"):
+        FileIndex(path)
+
+
+def test_a_file_is_one_item_however_many_links_lead_to_its_folder(folder):
+    os.symlink("..", folder / "cats" / "round")
+    os.symlink(folder / "dogs", folder / "cats" / "with_dogs")
+    index = FileIndex(folder / "**" / "*.png")
+    assert index.indices.tolist() == ["cats/1.png", "cats/2.png", "dogs/1.png", "dogs/deep/1.png", "top.png"]
+    assert FileIndex(folder / "cats" / "with_dogs" / "*.png").indices.tolist() == ["1.png"]
+
+
+def test_a_link_to_a_file_that_is_gone_is_named(folder):
+    os.symlink("gone.png", folder / "cats" / "3.png")
+    with pytest.raises(MissingInputError, match=r"cats/3.png' is a link that leads nowhere"):
+        FileIndex(folder / "cats" / "*.png")
+
+
+def test_a_batch_takes_along_the_paths_of_its_own_items_only(folder):
+    batch = next(BatchSource(FileIndex(folder / "*/*.png")).gen_batch(1))
+    assert b"cats/1.png" in pickle.dumps(batch)
+    assert b"cats/2.png" not in pickle.dumps(batch)
+
+
 def test_parts_of_files_know_their_paths(folder):
     index = FileIndex(folder / "*/*.png")
     part = index.split(0.34)[0]
@@ -216,6 +254,7 @@ def test_epochs_or_iterations_bound_the_batches(options, sizes, prefetch):
         ({"shuffle": "yes"}, "shuffle is 'yes'"),
         ({"prefetch": -1}, "prefetch is -1"),
         ({"workers": 0}, "workers is 0"),
+        ({"workers": None, "prefetch": 0}, "workers is None"),
         ({"n_epochs": -1}, "n_epochs is -1"),
     ],
 )
@@ -251,6 +290,28 @@ def test_the_next_batch_goes_on_until_other_arguments_or_a_reset():
     assert source.next_batch(5, n_epochs=1).size == 5
     with pytest.raises(StopIteration):
         source.next_batch(5, n_epochs=1)
+
+
+def take_time(batch):
+    time.sleep(0.01)
+    return batch
+
+
+def test_threads_that_ask_for_the_next_batch_have_each_item_once():
+    source = source_of(40)
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(source.next_batch, 2, n_epochs=1, action=take_time) for _ in range(20)]
+    assert sorted(item_id for future in asked for item_id in future.result().indices) == list(range(40))
+
+
+def test_who_asks_for_the_next_batch_while_one_is_made_does_not_wait_for_ever():
+    source = source_of()
+
+    def ask(batch):
+        return source.next_batch(2, action=ask)
+
+    with pytest.raises(ValueError, match="already executing"):
+        source.next_batch(2, action=ask)
 
 
 def test_next_and_generated_batches_are_the_same():
@@ -443,14 +504,43 @@ def test_data_that_is_not_there_is_an_error_in_its_place(prefetch):
         next(batches)
 
 
+@pytest.mark.parametrize("prefetch", [0, 1])
+def test_an_action_gives_a_batch_or_none_for_the_same_one(prefetch):
+    (batch,) = source_of(2).gen_batch(2, prefetch=prefetch, action=lambda batch: batch.put("labels", [7, 7]))
+    assert batch.labels.tolist() == [7, 7]
+    with pytest.raises(BatchError, match="returned 2, and neither a batch nor None"):
+        next(source_of(2).gen_batch(2, prefetch=prefetch, action=len))
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_behind_an_error_there_is_no_next_batch_and_no_end_either(prefetch):
+    source = source_of(8)
+    options = {"prefetch": prefetch, "action": partial(fail_at, 2)}
+    assert source.next_batch(2, **options).indices.tolist() == [0, 1]
+    with pytest.raises(ValueError, match="no picture"):
+        source.next_batch(2, **options)
+    with pytest.raises(BatchError, match=r"ended with ValueError\('there is no picture'\)\. Call reset\(\)"):
+        source.next_batch(2, **options)
+    source.reset()
+    assert source.next_batch(2, **options).indices.tolist() == [0, 1]
+    source.reset()
+
+
+@pytest.mark.parametrize("seed", [None, "abc", 2.5])
+def test_a_seed_is_an_integer(seed):
+    with pytest.raises(SettingError, match="seed is"):
+        source_of(seed=seed)
+
+
 def test_closing_early_ends_the_workers_and_begins_no_other_batch():
-    begun = []
+    begun, before = [], set(threading.enumerate())
     batches = source_of(100).gen_batch(1, prefetch=2, workers=2, action=lambda batch: begun.append(batch) or batch)
     next(batches)
+    assert set(threading.enumerate()) > before
     batches.close()
     count = len(begun)
     assert count <= 6
-    assert not [thread for thread in threading.enumerate() if "ThreadPool" in thread.name]
+    assert set(threading.enumerate()) <= before
     assert len(begun) == count
 
 
@@ -496,10 +586,12 @@ def test_leaving_them_early_ends_the_workers():
         assert [len(each) for each in together] == [size] * whole + [rest] * (rest > 0)
         assert [item_id for each in together for item_id in each] == list(range(sum(sizes)))
 
+    before = set(threading.enumerate())
     batches = rebatched(source_of(100).gen_batch(2, prefetch=2), 3)
     assert next(batches).images.tolist() == [0, 10, 20]
+    assert set(threading.enumerate()) > before
     batches.close()
-    assert not [thread for thread in threading.enumerate() if "ThreadPool" in thread.name]
+    assert set(threading.enumerate()) <= before
 
 
 @pytest.mark.parametrize(("sizes", "size"), [([1] * 50, 50), ([50], 1), ([7] * 8, 5)])
@@ -556,6 +648,21 @@ def test_directories_of_other_keys_are_refused(datasets):
     images, masks = datasets
     with pytest.raises(BatchError, match=r"'pets/5' are in 'images' or in 'masks', and not in both"):
         images.batch_source("images", masks=masks[:5])
+    with pytest.raises(BatchError, match=r"'pets/5' are in 'images' or in 'masks', and not in both"):
+        images[:5].batch_source("images", masks=masks)
+
+
+def test_two_datasets_of_one_name_are_refused(datasets):
+    """Else one of them would be passed over: the first is called images, unless another name is said."""
+    images, masks = datasets
+    with pytest.raises(BatchError, match="Two datasets are to be 'images'"):
+        masks.batch_source(images=images)
+
+
+@pytest.mark.parametrize("other", [[1, 2], np.zeros(6), {"pets/0": 1}, None])
+def test_what_has_no_keys_is_no_dataset_to_join(datasets, other):
+    with pytest.raises(BatchError, match=r"'masks' is a .* has no keys of items"):
+        datasets[0].batch_source("images", masks=other)
 
 
 def test_what_is_random_in_a_dataset_belongs_to_the_epoch(datasets):
@@ -564,6 +671,11 @@ def test_what_is_random_in_a_dataset_belongs_to_the_epoch(datasets):
     assert not np.array_equal(first, second)
     assert not np.array_equal(second, again)
     assert np.array_equal(first, next(images.batch_source().gen_batch(6)).images)
+    nameless = BatchSource(images.keys, preloaded=images).gen_batch(6, n_epochs=2)
+    assert [np.array_equal(batch.data, data) for batch, data in zip(nameless, (first, second), strict=True)] == [
+        True,
+        True,
+    ]
 
 
 def test_a_source_is_pickled(datasets):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -172,6 +174,15 @@ def test_values_depend_on_neither_prefetch_nor_its_target(target, prefetch):
     assert values(prefetch=prefetch, target=target) == values()
 
 
+@pytest.mark.parametrize(("target", "is_here"), [("threads", True), ("t", True), ("mpc", False), ("m", False)])
+def test_a_target_says_what_does_the_actions(target, is_here):
+    def put_process(batch):
+        batch.put("labels", [os.getpid()] * batch.size)
+
+    (batch,) = dataset_of().p.do(put_process).gen_batch(12, prefetch=1, target=target)
+    assert (batch.labels[0] == os.getpid()) == is_here
+
+
 def test_a_target_that_is_none_is_refused():
     with pytest.raises(SettingError, match="target is 'gpu'"):
         dataset_of().gen_batch(4, prefetch=1, target="gpu")
@@ -194,6 +205,14 @@ def test_a_dataset_is_split_into_its_attributes():
     assert dataset.train.next_batch(6).images.shape == (6,)
 
 
+@pytest.mark.parametrize("shares", [[0.25] * 4, [0.5, 0.2, 0.1]])
+def test_a_part_that_would_be_left_out_is_refused(shares):
+    dataset = dataset_of()
+    with pytest.raises(SettingError, match="makes 4 parts"):
+        dataset.split(shares)
+    assert dataset.train is None
+
+
 def test_files_are_an_index(tmp_path):
     for name in ("a/1.txt", "b/1.txt", "b/2.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -207,6 +226,12 @@ def test_a_batch_becomes_a_dataset(batch):
     dataset = batch.as_dataset(Dataset)
     assert isinstance(dataset, Dataset)
     assert dataset.next_batch(2).labels.tolist() == [0, 1]
+
+
+def test_a_lock_that_would_not_be_taken_is_refused():
+    with pytest.raises(SettingError, match="'use_lock'"):
+        action(use_lock=True)
+    assert action()(len) is len
 
 
 # Named expressions

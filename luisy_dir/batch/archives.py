@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from luisy_dir.batch.content import ID, Content, plain_arrays
+from luisy_dir.batch.rows import named
 from luisy_dir.errors import BatchError
 
 if TYPE_CHECKING:
@@ -66,7 +67,10 @@ def _zipped(content: Content, suffix: str, encode: Callable[[Any], bytes], **opt
 
 def _unzipped(file: BinaryIO, suffix: str, decode: Callable[[bytes], Any]) -> Content:
     with zipfile.ZipFile(file) as archive:
-        names = [name for name in archive.namelist() if name.endswith(suffix)]
+        names = archive.namelist()
+        others = [name for name in names if not name.endswith(suffix)]
+        if others:  # it may be the ids that were renamed
+            raise BatchError(f"The archive has {named(others)}, where all names have to end in {suffix!r}.")
         arrays = {name.removesuffix(suffix): decode(archive.read(name)) for name in names}
     return checked(arrays.pop(ID, None), arrays)
 
@@ -114,6 +118,8 @@ def decode_hdf5(file: BinaryIO, has_text_ids: bool, *, key: str = "/") -> Conten
     import h5py
 
     with h5py.File(file, "r") as opened:
+        if not isinstance(opened.get(key), h5py.Group):
+            raise BatchError(f"There is no group {key!r}; there are {named(_groups_of(opened))}. Name one with key.")
         group = opened[key]
         if "pandas_type" in group.attrs or any("pandas_type" in group[name].attrs for name in group):
             raise BatchError(
@@ -124,14 +130,47 @@ def decode_hdf5(file: BinaryIO, has_text_ids: bool, *, key: str = "/") -> Conten
     return checked(arrays.pop(ID, None), arrays)
 
 
+def _groups_of(file: Any) -> list[str]:
+    """Names of those in which datasets are."""
+    return sorted({dataset.rpartition("/")[0] or "/" for dataset in _datasets_of(file)})
+
+
+def _datasets_of(file: Any) -> list[str]:
+    import h5py
+
+    names: list[str] = []
+    file.visititems(lambda name, each: names.append(f"/{name}") if isinstance(each, h5py.Dataset) else None)
+    return names
+
+
+def check_nothing_else_in_hdf5(path: str, *, key: str = "/", **_: Any) -> None:
+    """See that no other group's data is in a file that is about to be replaced.
+
+    Raises
+    ------
+    BatchError
+        There is some.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            others = [group for group in _groups_of(file) if group.strip("/") != key.strip("/")]
+    except OSError:  # there is no file, or one that is none of HDF5's
+        return
+    if others:
+        raise BatchError(
+            f"{path!r} has data in the groups {named(others)}, which would be gone, as a file is written as a whole. "
+            "Dump into another file, or remove this one first."
+        )
+
+
 def _dataset(dataset: Any) -> Any:
     import h5py
-    import numpy as np
 
     if h5py.check_string_dtype(dataset.dtype) is None or dataset.dtype.kind == "S":
         return dataset[()]
-    texts = dataset.asstr()[()]
-    return texts.astype(str) if texts.size else np.zeros(texts.shape, "U1")
+    return dataset.asstr()[()].astype(str)
 
 
 def checked(ids: Any, arrays: dict[str, Any]) -> Content:

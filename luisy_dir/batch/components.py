@@ -46,19 +46,23 @@ def is_name(name: object) -> bool:
     return isinstance(name, str) and name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("_")
 
 
-def names_of(names: Any) -> tuple[Any, ...]:
+def names_of(names: Any) -> tuple[str, ...]:
     """Names of components: one, or several.
 
     Raises
     ------
     BatchError
-        It is neither a text nor a list.
+        They are something else, or one of them is there twice.
+
+    Examples
+    --------
+    >>> names_of("images"), names_of(["images", "masks"])
+    (('images',), ('images', 'masks'))
     """
-    if isinstance(names, str):
-        return (names,)
-    if not isinstance(names, Iterable):
-        raise BatchError(f"{names!r} is no name of a component. Give one, or a list of them.")
-    return tuple(names)
+    several = (names,) if isinstance(names, str) else tuple(names) if isinstance(names, Iterable) else ()
+    if (not several and names != ()) or len(set(map(str, several))) < len(several):
+        raise BatchError(f"{names!r} is no name of a component, nor several, each of them once.")
+    return several
 
 
 class Components:

@@ -105,7 +105,7 @@ def without_objects(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
         return array
     values = array.tolist()
     kinds = {type(value) for value in array.ravel().tolist()}
-    if array.dtype.kind != "O" or len(kinds) > 1 or not kinds <= {str, int, float, bool}:
+    if array.dtype.kind not in "OT" or len(kinds) > 1 or not kinds <= {str, int, float, bool}:
         return None
     plain = np.asarray(values)
     is_same = not plain.dtype.hasobject and plain.tolist() == values  # texts of NumPy lose a null at their end
@@ -131,8 +131,15 @@ def plain_arrays(content: Content, kinds: str, fmt: str, *, has_axes: bool) -> d
     BatchError
         The format cannot hold one of them.
     """
+    import numpy as np
+
     plain = {}
     for name, array in content.arrays.items():
+        if np.ma.isMaskedArray(array):
+            raise BatchError(
+                f"The component {name!r} is a masked array, and a file has no place for the mask. Fill it, or make the "
+                "mask another component."
+            )
         kept = without_objects(array)
         if kept is None:
             raise BatchError(

@@ -6,6 +6,9 @@ import threading
 from collections.abc import Callable, Generator
 from typing import Any
 
+from luisy_dir.batch.rows import described
+from luisy_dir.errors import BatchError
+
 _ENDLESS = 1 << 62
 
 
@@ -14,7 +17,8 @@ class Continued:
 
     def __init__(self) -> None:
         self._now: tuple[dict[str, Any], Generator[Any, None, None]] | None = None
-        self._asking = threading.Lock()
+        self._failure = ""
+        self._asking = threading.RLock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Continued, ()
@@ -28,13 +32,26 @@ class Continued:
         ------
         StopIteration
             There are no more.
+        BatchError
+            A batch before could not be made, behind which there are none.
         """
         with self._asking:
             if self._now is None or self._now[0] != asked:
                 self._end()
                 endless = {} if {"n_iters", "n_epochs"} & asked.keys() else {"n_iters": _ENDLESS}
                 self._now = asked, generate(**(asked | endless))
-            return next(self._now[1])
+            if self._failure:
+                raise BatchError(
+                    f"There is no next batch, because one before ended with {self._failure}. Call reset() to begin "
+                    "anew, or iterate over gen_batch()."
+                )
+            try:
+                return next(self._now[1])
+            except StopIteration:
+                raise
+            except BaseException as error:
+                self._failure = described(error)
+                raise
 
     def reset(self) -> None:
         """Let the next call begin anew; what was loaded ahead is let go."""
@@ -44,4 +61,4 @@ class Continued:
     def _end(self) -> None:
         if self._now is not None:
             self._now[1].close()
-            self._now = None
+            self._now, self._failure = None, ""

@@ -125,6 +125,8 @@ def _positions(dst: np.ndarray[Any, Any], name: str, data: Any, ids: np.ndarray[
             f"The component {name!r} cannot be dumped into an array, because the ids of the items are no positions. "
             "Give a dict or a frame."
         )
+    if not dst.flags.writeable:
+        raise BatchError(f"The component {name!r} is to be dumped into an array that is read-only. Give a copy of it.")
     outside = ids[(ids < 0) | (ids >= len(dst))].tolist() if dst.ndim else ids.tolist()
     if outside:
         raise UnknownItemError(
@@ -154,13 +156,22 @@ def _column(frame: Any, name: str, data: Any, ids: np.ndarray[Any, Any]) -> Any:
             f"The component {name!r} has items of shape {data.shape[1:]}, and a column of a frame has one value in a "
             "row. Give an array."
         )
-    dtype = frame.dtypes.get(name)
+    has_gaps = data.dtype.kind in "iu" and len(ids) < len(frame)  # which make floats of whole numbers
+    dtype = frame.dtypes.get(name, np.dtype(float) if has_gaps else None)
     if isinstance(dtype, np.dtype) and not fits(data, dtype):
         raise BatchError(
             f"The component {name!r} has values of dtype {data.dtype} that do not go into the frame's column of dtype "
             f"{dtype}. Convert the column first."
         )
-    return pd.Series(data, index=ids)
+    column = pd.Series(data, index=ids)
+    try:
+        _put_column(frame.loc[ids, [name] if name in frame.columns else []], name, column)
+    except (TypeError, ValueError) as error:
+        raise BatchError(
+            f"The component {name!r} has values that do not go into the frame's column: {str(error).rstrip('.')}. "
+            "Convert the column first."
+        ) from error
+    return column
 
 
 def _put_column(frame: Any, name: str, column: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import os
 from collections.abc import Iterable
@@ -23,7 +24,8 @@ class FileIndex(Index):
     ----------
     path
         A glob, or several. ``**`` goes through folders in folders. Files whose names begin with a dot are passed over,
-        as by :func:`glob.glob`.
+        as by :func:`glob.glob`. A file that is found in several ways, through links to folders,
+        is one item, by the shortest.
     dirs
         Takes folders instead of files.
     no_ext
@@ -32,9 +34,9 @@ class FileIndex(Index):
     Raises
     ------
     MissingInputError
-        A glob finds nothing.
+        A glob finds nothing, or a link that leads nowhere.
     BatchError
-        Two files would have the same id.
+        Two files would have the same id, or it is no glob.
 
     Examples
     --------
@@ -62,29 +64,47 @@ class FileIndex(Index):
 
     def _with(self, ids: Any) -> Self:
         index = object.__new__(type(self))
-        index._paths = self._paths
         Index.__init__(index, ids)
+        index._paths = {item_id: self._paths[item_id] for item_id in index.indices.tolist()}  # a batch takes them along
         return index
 
 
 def _found(path: Any, *, dirs: bool, no_ext: bool) -> dict[str, str]:
     """Paths by ids."""
-    patterns = [path] if isinstance(path, (str, os.PathLike)) else list(path) if isinstance(path, Iterable) else []
-    absolute: list[str] = [os.path.abspath(os.fsdecode(pattern)) for pattern in patterns]
-    if not absolute:
+    kinds = (str, bytes, os.PathLike)
+    patterns = [path] if isinstance(path, kinds) else list(path) if isinstance(path, Iterable) else []
+    if not patterns or not all(isinstance(pattern, kinds) for pattern in patterns):
         raise BatchError(f"{path!r} is no glob, nor several. Give such as 'images/*.png'.")
+    absolute: list[str] = [os.path.abspath(os.fsdecode(pattern)) for pattern in patterns]
     root = os.path.commonpath([_fixed(pattern) for pattern in absolute])
-    is_wanted = os.path.isdir if dirs else os.path.isfile
     paths: dict[str, str] = {}
     for pattern in absolute:
-        matches = [match for match in glob.glob(pattern, recursive=True) if is_wanted(match)]
+        matches = [match for match in glob.glob(pattern, recursive=True) if _is_wanted(match, dirs=dirs)]
         if not matches:
             raise MissingInputError(
                 f"{pattern!r} finds no {'folder' if dirs else 'file'}. Correct it, or leave it out."
             )
         for match in matches:
             _add(paths, match, root, no_ext=no_ext)
-    return paths
+    return _without_detours(paths)
+
+
+def _is_wanted(match: str, *, dirs: bool) -> bool:
+    if (os.path.isdir if dirs else os.path.isfile)(match):
+        return True
+    if not os.path.exists(match):
+        raise MissingInputError(f"{match!r} is a link that leads nowhere. Restore what it leads to, or remove it.")
+    return False
+
+
+def _without_detours(paths: dict[str, str]) -> dict[str, str]:
+    """One path for each file: ``**`` goes through links to folders too, be it round and round."""
+    real = functools.cache(os.path.realpath)
+    ids: dict[tuple[str, str], str] = {}
+    for item_id in sorted(paths, key=lambda item_id: (item_id.count(os.sep), item_id)):
+        folder, name = os.path.split(paths[item_id])
+        ids.setdefault((real(folder), name), item_id)
+    return {item_id: paths[item_id] for item_id in ids.values()}
 
 
 def _fixed(pattern: str) -> str:

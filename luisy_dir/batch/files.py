@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from luisy_dir.batch import archives, tables
 from luisy_dir.batch.content import ID, Content, ids_for_file
 from luisy_dir.batch.rows import named
-from luisy_dir.contents import write_bytes
+from luisy_dir.contents import check_folder_for, write_bytes
 from luisy_dir.errors import BatchError, LuisyDirError, SettingError
 from luisy_dir.formats import check_library
 
@@ -72,6 +72,8 @@ def write_content(
 ) -> None:
     """Write components and ids as a whole file: another reader sees the former one until the new one is there.
 
+    A link in its place is replaced, and what it leads to stays as it is.
+
     Parameters
     ----------
     path
@@ -88,7 +90,12 @@ def write_content(
     Raises
     ------
     BatchError
-        The format cannot hold the ids or a component. Nothing is written.
+        The format cannot hold the ids or a component; or there is an HDF5 file with data in another group. Nothing is
+        written.
+    OutputError
+        A folder lies there, or something else that is no file.
+    FileNotFoundError
+        There is no such folder.
     SettingError
         There is no such format, or it has no such options.
     MissingExtraError
@@ -96,14 +103,18 @@ def write_content(
     """
     encode = _format(fmt).encode
     path = _checked_path(path, fmt)
+    check_folder_for(path)
     if ID in components:
         raise BatchError(f"A file has the ids of the items as {ID!r}, but a component has that name. Give it another.")
     content = Content(ids_for_file(ids), dict(components))
-    write_bytes(path, _tried(f"The batch cannot be written as {fmt}", lambda: encode(content, **options), options))
+    encoded = _tried(f"The batch cannot be written as {fmt}", lambda: encode(content, **options), options)
+    if fmt == "hdf5":
+        archives.check_nothing_else_in_hdf5(os.fspath(path), **options)
+    write_bytes(path, encoded)
 
 
 def _format(fmt: str) -> _FileFormat:
-    if fmt not in _FORMATS:
+    if fmt not in FORMATS:
         raise SettingError(f"fmt is {fmt!r}, but has to be one of {', '.join(map(repr, FORMATS))}, or None for memory.")
     check_library(f".{fmt}")
     return _FORMATS[fmt]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from luisy_dir.batch.batch import Batch
 from luisy_dir.batch.continuing import Continued
+from luisy_dir.batch.cutting import whole_number
 from luisy_dir.batch.expressions import evaluated
 from luisy_dir.batch.rebatching import rebatched
 from luisy_dir.batch.rows import described
-from luisy_dir.batch.source import BatchSource
-from luisy_dir.errors import BatchError, BatchItemsError, DefinitionError
+from luisy_dir.batch.source import BatchSource, kept
+from luisy_dir.batch.step import processed
+from luisy_dir.errors import BatchError, DefinitionError
 
 
 class _Step(NamedTuple):
@@ -28,13 +32,19 @@ class Flow:
     """A chain of actions that is done with each batch that comes; nothing is done before.
 
     An action is a method of the batches, which is called as that of the flow, or a function, given to :meth:`do`. Each
-    call returns another flow. Arguments may be expressions (:mod:`luisy_dir.batch.expressions`,
+    call returns another flow. One that has a name of the flow's own, such as ``run``, is given to :meth:`do` by name.
+    Arguments may be expressions (:mod:`luisy_dir.batch.expressions`,
     :mod:`luisy_dir.batch.values`), which are evaluated once an action and batch.
 
     Parameters
     ----------
     source
         Where batches come from; :meth:`on` names another one.
+
+    Raises
+    ------
+    DefinitionError
+        It is no :class:`~luisy_dir.BatchSource`.
 
     Examples
     --------
@@ -51,6 +61,11 @@ class Flow:
     _size: tuple[int, bool] | None
 
     def __init__(self, source: BatchSource | None = None) -> None:
+        if source is not None and not isinstance(source, BatchSource):
+            raise DefinitionError(
+                f"{described(source)} is no source of batches. Make one: BatchSource(index, preloaded=…), or "
+                "dataset.batch_source()."
+            )
         self._source = source
         self._steps, self._size = (), None
         self._continued = Continued()
@@ -105,7 +120,8 @@ class Flow:
             return NotImplemented
         if self._size is not None:
             raise DefinitionError("Nothing comes behind rebatch in a flow.")
-        return self._like(self._source or other._source, [*self._steps, *other._steps], other._size)
+        source = other._source if self._source is None else self._source
+        return self._like(source, [*self._steps, *other._steps], other._size)
 
     def on(self, source: BatchSource) -> Flow:
         """The same actions with the batches of a source; also ``source >> flow`` and ``flow << source``."""
@@ -123,7 +139,7 @@ class Flow:
         drop_last
             Likewise.
         """
-        return self._like(self._source, self._steps, (batch_size, drop_last))
+        return self._like(self._source, self._steps, (whole_number("batch_size", batch_size), drop_last))
 
     def __repr__(self) -> str:
         names = (step.action if isinstance(step.action, str) else described(step.action) for step in self._steps)
@@ -141,6 +157,14 @@ class Flow:
             batch.pipeline = self
             batch = _done(step, batch)
         return batch
+
+    def _check_names(self, kind: Any) -> None:
+        """Refuse a name that batches do not have before there is one."""
+        for step in self._steps:
+            if not isinstance(step.action, str) or not isinstance(kind, type):
+                return
+            if not callable(getattr(kind, step.action, None)):
+                raise _unknown(kind, step.action)
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the source, which may be large, and stays where it is."""
@@ -165,12 +189,20 @@ class Flow:
         Raises
         ------
         BatchError
-            There is no source.
+            There is no source, or its batches have no such action; what a function returns may have others.
         """
         if self._source is None:
             raise BatchError("The flow has no source of batches. Name one: source >> flow, or flow.on(source).")
-        batches = self._source.gen_batch(batch_size, shuffle, action=self, **options)
+        self._check_names(self._source.batch_class)
+        batches = self._knowing(self._source.gen_batch(batch_size, shuffle, action=self, **options))
         return batches if self._size is None else rebatched(batches, self._size[0], drop_last=self._size[1])
+
+    def _knowing(self, batches: Generator[Any, None, None]) -> Generator[Any, None, None]:
+        """Batches that know their flow, which is left behind on the way from a process."""
+        with closing(batches):
+            for batch in batches:
+                batch.pipeline = self
+                yield batch
 
     def next_batch(self, batch_size: int, shuffle: bool | int = False, **options: Any) -> Any:  # noqa: FBT001, FBT002
         """The batch that comes next, of those that :meth:`gen_batch` gives with these arguments, without an end.
@@ -249,7 +281,8 @@ class Flow:
         Raises
         ------
         BatchError
-            Actions have changed which items there are, or there is no such component.
+            Actions have changed which items there are, or there is no such action or component, or data has another
+            number of rows.
 
         Examples
         --------
@@ -259,48 +292,16 @@ class Flow:
                 def process_batch(self, image, mask, items):
                     return turn.process(items, ("images", "masks"), images=image, masks=mask)
         """
-        results: list[Any] = [None] * len(items)
-        left = list(range(len(items)))
-        while left:
-            try:
-                batch = _batch_of([items[place] for place in left], batch_class, epoch, _taken(components, left))
-                rows = _rows_of(self(batch), dst, batch.indices.tolist())
-            except BatchItemsError as error:
-                failed = dict(zip(error.ids, error.errors, strict=True))
-                if not failed:
-                    raise
-                for place in left:
-                    results[place] = failed.get(items[place].key)
-                left = [place for place in left if items[place].key not in failed]
-                continue
-            for place, row in zip(left, rows, strict=True):
-                results[place] = row
-            left = []
-        return results
+        self._check_names(batch_class)
+        return processed(self, items, dst, partial(_batch_of, batch_class, epoch), components)
 
 
-def _batch_of(items: Sequence[Any], kind: type[Any], epoch: int, components: dict[str, Any]) -> Any:
+def _batch_of(kind: type[Any], epoch: int, items: Sequence[Any], components: dict[str, Any]) -> Any:
     return kind.from_data([item.key for item in items], components, seed=items[0].seed, epoch=epoch)
 
 
-def _rows_of(batch: Any, dst: str | Sequence[str], keys: Sequence[str]) -> list[Any]:
-    if batch.indices.tolist() != keys:
-        raise BatchError("Actions have changed which items are in the batch. Raise Reject for those unwanted.")
-    if isinstance(dst, str):
-        return list(_column(batch, dst))
-    columns = {name: _column(batch, name) for name in dst}
-    return [{name: column[place] for name, column in columns.items()} for place in range(len(keys))]
-
-
-def _taken(components: dict[str, Any], places: Sequence[int]) -> dict[str, Any]:
-    return {name: [data[place] for place in places] for name, data in components.items()}
-
-
-def _column(batch: Any, name: str) -> Any:
-    array = batch.table[name]
-    if array is None:
-        raise BatchError(f"The component {name!r} has no data to be returned.")
-    return array
+def _unknown(kind: type[Any], name: str) -> BatchError:
+    return BatchError(f"A {kind.__name__} has no action {name!r}. Correct the name, or give a function to do().")
 
 
 def _done(step: _Step, batch: Any) -> Any:
@@ -308,10 +309,8 @@ def _done(step: _Step, batch: Any) -> Any:
     if isinstance(step.action, str):
         action = getattr(batch, step.action, None)
         if not callable(action):
-            raise BatchError(f"A {type(batch).__name__} has no action {step.action!r}. Correct the name.")
+            raise _unknown(type(batch), step.action)
         result = action(*args, **kwargs)
     else:
         result = step.action(batch, *args, **kwargs)
-    if result is not None and not isinstance(result, Batch):
-        raise BatchError(f"The action {step.action!r} returned {described(result)}, and neither a batch nor None.")
-    return batch if result is None else result
+    return kept(result, batch, step.action)

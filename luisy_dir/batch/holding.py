@@ -308,7 +308,7 @@ class Holding(Labelled):
         BatchError
             The source does not have what is asked for. Nothing is put into the batch.
         SettingError
-            There is no source, or no such format.
+            No source is named, or there is no such format.
 
         Examples
         --------
@@ -318,10 +318,15 @@ class Holding(Labelled):
         >>> batch.new
         array([5020, 5021])
         """
+        if src is None:
+            raise SettingError("load has no src. Give an array, or the name of a file and its fmt.")
+        if isinstance(src, Holding):
+            raise BatchError(
+                "A batch is no source of another one. Select its items and take their data: batch.data = "
+                "other[batch.indices.tolist()].data."
+            )
         names = self.table.names if self._whole is None else ()
         wanted = dst if dst is None or isinstance(dst, str) else names_of(dst)
-        if src is None:
-            raise SettingError("load has no src. Give an array, a dict or a frame, or the name of a file and its fmt.")
         has_names = fmt is not None or is_mapping(src) or is_frame(src)
         if wanted is None and not has_names and not names:
             self._become_whole(rows_of_all(src, self._ids, None))

@@ -6,7 +6,6 @@ import math
 from collections.abc import Hashable, Iterable, Sequence
 from functools import cached_property
 from itertools import accumulate, pairwise
-from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import xxhash
@@ -127,8 +126,10 @@ class Index:
         >>> [part.indices.tolist() for part in Index(10).split([0.6, 0.2, 0.2])]
         [[0, 1, 2, 3, 4, 5], [6, 7], [8, 9]]
         """
-        given = list(shares) if isinstance(shares, Iterable) else [shares]
-        all_shares = [float(share) if isinstance(share, Real) else math.nan for share in given]
+        try:
+            all_shares = [float(share) for share in (shares if isinstance(shares, Iterable) else [shares])]
+        except (TypeError, ValueError):
+            all_shares = []
         total = math.fsum(all_shares)
         if not all_shares or min(all_shares) < 0 or not total <= 1 + 1e-9:  # nan is no share either
             raise SettingError(f"shares is {shares!r}, but has to be numbers from 0 on whose sum is 1 at most.")
@@ -151,7 +152,7 @@ class Index:
         Raises
         ------
         SettingError
-            There are too few items, or ``n`` is less than 2.
+            There are too few items, or ``n`` is no whole number from 2 on.
 
         Examples
         --------
@@ -160,7 +161,7 @@ class Index:
         """
         import numpy as np
 
-        if not isinstance(n, (int, np.integer)) or not 2 <= n <= len(self):  # noqa: PLR2004 - to learn from, and to test with
+        if not isinstance(n, (int, np.integer)) or not 2 <= n <= len(self):  # noqa: PLR2004 - to learn, and to test
             raise SettingError(f"n is {n!r}, but of {len(self)} items there are from 2 to {len(self)} folds.")
         parts = np.array_split(self._order(shuffle), n)
         return [

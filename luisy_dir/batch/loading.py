@@ -72,8 +72,8 @@ def loaded(
         return _of_frame(src, ids, dst)
     if is_mapping(src) and not (isinstance(dst, str) and dst not in src):
         return _of_mapping(src, ids, dst)
-    if isinstance(src, tuple) and not isinstance(dst, str):
-        return _of_parts(src, ids, dst)
+    if isinstance(src, tuple):
+        return _of_parts(src, ids, (dst,) if isinstance(dst, str) else dst)
     name = _only(dst)
     return {name: rows_of(src, ids, f"what is loaded into {name!r}")}
 

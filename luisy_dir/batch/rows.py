@@ -269,7 +269,9 @@ def _is_whole_in_floats(array: np.ndarray[Any, Any]) -> bool:
 
 
 def fits(data: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> bool:
-    """Whether an array of that dtype can hold the values: no fraction or text is cut off, and no number runs over.
+    """Whether an array of that dtype can hold the values: no fraction or text is cut off, and nothing runs over.
+
+    Digits of a float may be rounded, those of a whole number or a time may not.
 
     Examples
     --------
@@ -286,10 +288,13 @@ def fits(data: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> bool:
         return not data.size or (int(data.min()) >= limits.min and int(data.max()) <= limits.max)
     if not np.can_cast(data.dtype, dtype, "safe" if dtype.kind in "US" else "same_kind"):
         return False
-    if dtype.kind not in "fc" or np.can_cast(data.dtype, dtype):
-        return True
-    with np.errstate(over="ignore"):  # which makes it infinite
-        return bool((np.isfinite(data.astype(dtype)) == np.isfinite(data)).all())
+    with np.errstate(all="ignore"):
+        if data.dtype.kind in "fc" and dtype.kind in "fc":
+            return np.array_equal(np.isfinite(data.astype(dtype)), np.isfinite(data))
+        if data.dtype.kind in "iuMm" and dtype.kind in "fcMm":
+            back = data.astype(dtype).astype(data.dtype)
+            return np.array_equal(back, data, equal_nan=data.dtype.kind in "Mm")
+    return True
 
 
 def is_mapping(source: object) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import pickle
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -16,12 +17,12 @@ from luisy_dir.batch.continuing import Continued
 from luisy_dir.batch.cutting import Cuts, epochs_at_most, whole_number
 from luisy_dir.batch.index import Index, shuffling
 from luisy_dir.batch.labelled import Place
-from luisy_dir.batch.rows import is_mapping, named
+from luisy_dir.batch.rows import described, is_mapping, named
 from luisy_dir.dataset.collated import Collated
 from luisy_dir.dataset.crew import Crew
 from luisy_dir.dataset.loading import Portion
 from luisy_dir.dataset.state import State
-from luisy_dir.errors import BatchError
+from luisy_dir.errors import BatchError, SettingError
 
 
 class BatchSource:
@@ -51,7 +52,10 @@ class BatchSource:
         self.index = index if isinstance(index, Index) else Index(index)
         self.batch_class = batch_class
         self.preloaded = preloaded
-        self.seed = int(seed)
+        try:
+            self.seed = operator.index(seed)
+        except TypeError:
+            raise SettingError(f"seed is {seed!r}, but has to be an integer.") from None
         self._continued = Continued()
 
     @classmethod
@@ -71,11 +75,11 @@ class BatchSource:
         Raises
         ------
         BatchError
-            There is none, or a key is in one and not in another.
+            There is none, or a key is in one and not in another; or one has no keys.
         """
         if not datasets:
             raise BatchError("join needs at least one dataset, by the name of a component.")
-        keys = {name: list(dataset.keys) for name, dataset in datasets.items()}
+        keys = {name: _keys_of(name, dataset) for name, dataset in datasets.items()}
         first, *others = keys
         for name in others:
             lacking = sorted(set(keys[first]) ^ set(keys[name]))
@@ -143,7 +147,7 @@ class BatchSource:
         engine
             ``threads`` or ``processes``.
         action
-            What is done with each batch, in the worker; it returns a batch.
+            What is done with each batch, in the worker; it returns a batch, or None for the same one.
         state
             What :meth:`luisy_dir.Batch.state_dict` gave for a batch: what came behind it comes now. ``n_epochs`` counts
             from the first one all the same, ``n_iters`` from here. Another ``batch_size`` goes on with the next item.
@@ -178,7 +182,8 @@ class BatchSource:
             known = State.of_dict(state, self.state(Place(order_seed, is_shuffled, 0, 0)), len(self))
             cuts = replace(cuts, begin=(known.epoch, known.consumed))
         whole_number("prefetch", prefetch, 0)
-        crew_size = whole_number("workers", workers) if prefetch and engine != "serial" else 0
+        whole_number("workers", workers)
+        crew_size = workers if prefetch and engine != "serial" else 0
         batches = self._generated(BatchLoader(self, action), cuts.portions(), crew_size, engine, prefetch)
         return self._placed(batches, order_seed, is_shuffled=is_shuffled)
 
@@ -227,6 +232,8 @@ class BatchSource:
         ------
         StopIteration
             There are no more.
+        BatchError
+            The batch before could not be made, and nobody has called :meth:`reset`.
 
         Examples
         --------
@@ -239,6 +246,16 @@ class BatchSource:
     def reset(self) -> None:
         """Let :meth:`next_batch` begin anew; what it has loaded ahead is let go."""
         self._continued.reset()
+
+
+def _keys_of(name: str, dataset: Any) -> list[Any]:
+    keys = getattr(dataset, "keys", None)
+    if not isinstance(keys, Iterable):
+        raise BatchError(
+            f"{name!r} is a {type(dataset).__name__}, which has no keys of items. Give a dataset of a directory; of "
+            "arrays and frames make BatchSource(index, preloaded={name: …})."
+        )
+    return list(keys)
 
 
 @dataclass(frozen=True)
@@ -262,12 +279,31 @@ class BatchLoader:
         try:
             batch = self.source.batch(portion.positions, portion.epoch)
             _ = batch.table
-            done = batch if self.action is None else self.action(batch)
+            done = batch if self.action is None else kept(self.action(batch), batch, self.action)
         except Exception as error:
             error.add_note(f"A batch was being made of the items {named(portion.keys)}, in epoch {portion.epoch}.")
             raise
         begin(len(portion.keys))
         return Collated(Carried(done))
+
+
+def kept(result: Any, batch: Any, action: object) -> Any:
+    """The batch that an action returned, or the same one where that is None.
+
+    Raises
+    ------
+    BatchError
+        It is something else.
+
+    Examples
+    --------
+    >>> batch = Batch([0, 1])
+    >>> kept(None, batch, "action") is batch
+    True
+    """
+    if result is not None and not isinstance(result, Batch):
+        raise BatchError(f"The action {action!r} returned {described(result)}, and neither a batch nor None.")
+    return batch if result is None else result
 
 
 class Carried:

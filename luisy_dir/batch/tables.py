@@ -32,8 +32,9 @@ def encode_csv(content: Content, **options: Any) -> bytes:
     back = decode_csv(io.BytesIO(text.encode()), content.ids is not None and content.ids.dtype.kind == "U")
     for name, array in {ID: content.ids, **arrays}.items():
         _check_same(name, array, back.ids if name == ID else back.arrays[name])
-    encoded: str = frame.to_csv(None, **options)
-    return encoded.encode()
+    buffer = io.BytesIO()
+    frame.to_csv(buffer, mode="wb", **options)
+    return buffer.getvalue()
 
 
 def _check_same(name: str, array: Any, back: Any) -> None:
@@ -61,14 +62,14 @@ def decode_csv(file: BinaryIO, has_text_ids: bool, *, index_col: Any = None, **o
     has_text_ids
         Ids are texts, whatever they look like.
     index_col
-        Name or number of the column that has the ids; None for ``id`` if that is the first one, else positions.
+        Name or number of the column that has the ids; None for ``id`` if there is one, else positions.
     options
         As said.
     """
     import pandas as pd
 
     if index_col is None:
-        index_col = 0 if _header(file, options)[:1] == [ID] else None
+        index_col = ID if ID in _header(file, options) else None
     has_marks = has_text_ids and isinstance(index_col, (int, str)) and not isinstance(index_col, bool)
     if has_marks:
         options["converters"] = {**options.get("converters", {}), index_col: _marked}
@@ -141,7 +142,9 @@ def _arrow(content: Content, fmt: str) -> Any:
         name: array.astype(array.dtype.newbyteorder("="), copy=False)
         for name, array in plain_arrays(content, "biufUM", fmt, has_axes=True).items()
     }
-    table = pa.Table.from_pandas(_frame(content.ids, {name: each for name, each in arrays.items() if each.ndim == 1}))
+    ids: Any = content.ids
+    flat = {name: each for name, each in arrays.items() if each.ndim == 1}
+    table = pa.Table.from_pandas(_frame(ids.astype(ids.dtype.newbyteorder("="), copy=False), flat))
     for name, array in arrays.items():
         if array.ndim > 1:
             table = table.append_column(name, _tensor(name, array, fmt))
@@ -176,17 +179,24 @@ def _frame(ids: Any, arrays: dict[str, Any]) -> pd.DataFrame:
 
 
 def _content(frame: pd.DataFrame, index_col: Any) -> Content:
-    """A frame as a content: ids are in the column that is said, else in an index that is not a mere count."""
-    import pandas as pd
-
+    """A frame as a content: ids are in the column that is said, an index that is no count, or the column ``id``."""
+    if index_col is None and _is_count(frame.index) and ID in frame:
+        index_col = ID
     if index_col is not None and index_col is not False:
         name = frame.columns[index_col] if isinstance(index_col, int) else index_col
         if name not in frame.columns:
             raise BatchError(f"There is no column {name!r} to be the ids; there are {frame.columns.tolist()}.")
         frame = frame.set_index(name)
-    elif isinstance(frame.index, pd.RangeIndex) and frame.index.name is None:
+    elif _is_count(frame.index):
         return Content(None, _arrays(frame))
     return Content(_values(frame.index), _arrays(frame))
+
+
+def _is_count(index: pd.Index[Any]) -> bool:
+    """Whether its labels are but the positions."""
+    import pandas as pd
+
+    return isinstance(index, pd.RangeIndex) and index.name is None and (index.start, index.step) == (0, 1)
 
 
 def _arrays(frame: pd.DataFrame) -> dict[str, Any]:

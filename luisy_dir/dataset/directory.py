@@ -16,7 +16,7 @@ from luisy_dir.dataset.items import Items
 from luisy_dir.dataset.layers import Changed, Joined, Mapped, Taken, Unbound, changed_at_random, note_key
 from luisy_dir.dataset.positions import position_in, selected
 from luisy_dir.dataset.published import PublishedItems
-from luisy_dir.errors import DatasetError, SettingError, UnknownKeyError
+from luisy_dir.errors import BatchError, DatasetError, SettingError, UnknownKeyError
 from luisy_dir.generations import kept_manifest
 from luisy_dir.manifest import Manifest
 from luisy_dir.packing import pack_generation
@@ -383,8 +383,17 @@ class DirectoryDataset(Sequence[Any]):
         Raises
         ------
         BatchError
-            A key is in one dataset and not in another.
+            A key is in one dataset and not in another; or there are two datasets for one component, or something else.
+
+        Examples
+        --------
+        ::
+
+            source = images.batch_source("images", masks=masks, seed=7)
+            next(source.gen_batch(4)).masks.shape  # (4, 8, 8), where each mask is an array of 8 x 8
         """
+        if component in others:
+            raise BatchError(f"Two datasets are to be {component!r}. Say as component what this one is called.")
         return BatchSource.join(batch_class, seed=seed, **{component: self, **others})
 
     # Datasets on top of it

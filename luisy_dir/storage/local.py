@@ -483,6 +483,15 @@ def kind_of(path: str) -> str | None:
     return "folder" if stat_bits.S_ISDIR(state.st_mode) else "file"
 
 
+def is_device(path: str) -> bool:
+    """Whether a device, a pipe or a socket lies at ``path``: what is no file, link or folder."""
+    try:
+        kind = stat_bits.S_IFMT(system.lstat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return kind not in {stat_bits.S_IFREG, stat_bits.S_IFLNK, stat_bits.S_IFDIR}
+
+
 def exists(path: str) -> bool:
     """Whether anything lies at ``path``, be it a link that leads nowhere."""
     try:

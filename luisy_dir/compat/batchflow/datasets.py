@@ -10,9 +10,11 @@ from luisy_dir.batch.file_index import FileIndex
 from luisy_dir.batch.index import Index
 from luisy_dir.batch.source import BatchSource
 from luisy_dir.compat.batchflow.pipelines import Pipeline, with_engine
+from luisy_dir.errors import SettingError
 
 DatasetIndex = Index
 FilesIndex = FileIndex
+_PARTS = 3  # train, test, validation
 
 
 class Dataset(BatchSource):
@@ -70,8 +72,19 @@ class Dataset(BatchSource):
         return Dataset(index, self.batch_class, self.preloaded, seed=self.seed)
 
     def split(self, shares: Any = 0.8, shuffle: bool | int = False) -> Any:  # noqa: FBT001, FBT002 - its place is known
-        """Let ``train``, ``test`` and ``validation`` be datasets of parts of the items, in this order of the shares."""
+        """Let ``train``, ``test`` and ``validation`` be datasets of parts of the items, in this order of the shares.
+
+        Raises
+        ------
+        SettingError
+            There is a fourth part.
+        """
         parts = super().split(shares, shuffle=shuffle)
+        if len(parts) > _PARTS:
+            raise SettingError(
+                f"shares is {shares!r}, which makes {len(parts)} parts with the rest, but there are train, test and "
+                "validation. Let the sum of three be 1, or split natively."
+            )
         self.train, self.test, self.validation = (*parts, None, None)[:3]  # type: ignore[assignment]
 
     def gen_batch(self, batch_size: int, shuffle: bool | int = False, **options: Any) -> Generator[Any, None, None]:  # noqa: FBT001, FBT002

@@ -48,12 +48,21 @@ def with_engine(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name != "target"} | {"engine": _ENGINES[target]}
 
 
-def action(method: Callable[..., Any] | None = None, **_: Any) -> Any:
+def action(method: Callable[..., Any] | None = None, **options: Any) -> Any:
     """Leave a method as it is: every method of a batch may be an action.
+
+    Raises
+    ------
+    SettingError
+        There is an option, such as ``use_lock``.
 
     Examples
     --------
     >>> action(len) is len
     True
     """
+    if options:
+        raise SettingError(
+            f"action has the options {', '.join(map(repr, options))}, but knows none. Take a lock in the method itself."
+        )
     return (lambda method: method) if method is None else method
