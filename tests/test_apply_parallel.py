@@ -353,6 +353,7 @@ def test_results_that_do_not_stack_become_an_array_of_objects(results):
         [1, 2**63 + 1],
         [[2**60 + 1, 0.5], [1, 2]],
         [np.array([2**63 + 1], np.uint64), np.array([-1])],
+        [np.zeros(1, [("a", int)]), np.zeros(1, [("b", int)])],
     ],
 )
 def test_results_are_what_the_function_returned_to_the_last_byte(results):

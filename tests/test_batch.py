@@ -358,6 +358,12 @@ def test_components_that_several_threads_add_are_all_there():
     assert (len(batch.components), len(batch.table)) == (200, 200)
 
 
+def test_a_component_may_be_added_while_they_are_gone_through(batch):
+    for number, _ in enumerate(batch.data):
+        batch.add_components(f"new_{number}")
+    assert batch.components == ("images", "labels", "new_0", "new_1")
+
+
 def test_a_frame_with_two_columns_of_one_name_is_refused(batch):
     frame = pd.DataFrame([[1, 2], [3, 4], [5, 6]], columns=["a", "a"])
     with pytest.raises(BatchError, match="several columns 'a'"):
