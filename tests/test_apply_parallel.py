@@ -494,13 +494,13 @@ def test_values_without_an_order_are_not_for_each_item(values):
 
 def test_an_argument_may_have_parts_that_are_others_for_each_item():
     def parts(item, pair, *, options):
-        return [item, *pair, options["by"][0]]
+        return [item, *pair, options["by"][0], type(pair) is tuple]
 
     batch = Batch(2)
     batch.apply_parallel(
         parts, "indices", None, None, "a", (PerItem([1, 2]), 3), options={"by": [PerItem([4, 5])], "plain": 0}
     )
-    assert batch.a.tolist() == [[0, 1, 3, 4], [1, 2, 3, 5]]
+    assert batch.a.tolist() == [[0, 1, 3, 4, True], [1, 2, 3, 5, True]]
 
 
 @pytest.mark.parametrize("target", [*TARGETS, *_SHORT])
@@ -861,6 +861,7 @@ def test_items_that_p_leaves_out_have_to_fit_where_results_go(batch, src, dst):
     """An image of two rows would become two components."""
     with pytest.raises(BatchError, match="left out"):
         batch.apply_parallel(times_42, src=src, dst=dst, p=0.5)
+    assert batch.apply_parallel(times_42, None, len, src, dst, p=0.5) == batch.size
 
 
 def test_random_numbers_need_one_item_for_each_id(batch):
@@ -911,6 +912,8 @@ def test_errors_among_results_are_raised():
     with pytest.raises(RuntimeError, match="failed for 1 of 2") as caught:
         Batch([0, 1])._assemble([1, ValueError("no")], dst="c1")
     assert repr(caught.value.__cause__) == "ValueError('no')"
+    with pytest.raises(BatchItemsError, match=r"failed for 1 of 3 items: 2\."):
+        Batch(["a", "b"])._assemble([1, 2, ValueError("no")], dst="c1")
 
 
 def test_an_error_that_cannot_be_pickled_comes_from_a_process():
