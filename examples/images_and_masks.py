@@ -107,6 +107,8 @@ def contact_sheet(rounds):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        raise SystemExit("Name a folder, which need not exist: python examples/images_and_masks.py coins")
     luisy.set_working_dir(sys.argv[1])
     make_raw(f"{sys.argv[1]}/images_and_masks/raw")
     rounds = [Augmented(round=number) for number in range(1, ROUNDS + 1)]
