@@ -11,6 +11,8 @@ PANDAS2 := build/pandas2
 export LUIGI_CONFIG_PATH := $(CURDIR)/luigi.cfg
 # Containers often set this; then each of the thousands of processes that tests start would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
+# Each of them that imports NumPy would start a thread for every other CPU, which spins for a while before it sleeps.
+export OPENBLAS_NUM_THREADS := 1
 
 .PHONY: help demo test test-pandas2 lint format bench stress clean
 
