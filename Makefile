@@ -28,8 +28,17 @@ $(STAMP): pyproject.toml setup.py
 demo: $(STAMP)   ## build 240 images, run three layers over them, and say where the results lie
 	@$(BIN)/luisy-dir demo $(DEMO)
 
+# What forks for each of thousands of points has a run of its own: processes that hold all of the tests are large, and a
+# fork of one takes three times as long.
+FORKING := $(addprefix tests/,test_faults.py test_mutants.py test_rollforward.py)
+
 test: $(STAMP)   ## run all the tests
+ifdef ARGS
 	$(BIN)/python -m pytest -n 2 $(ARGS)
+else
+	$(BIN)/python -m pytest -n 2 $(FORKING)
+	$(BIN)/python -m pytest -n 2 $(addprefix --ignore=,$(FORKING))
+endif
 
 # Reports are frames, which another pandas makes of the same entries in this process: no need for workers in others.
 test-pandas2: $(PANDAS2)/.installed ## run the tests that make frames with pandas 2

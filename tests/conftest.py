@@ -209,6 +209,7 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(f"fault points: {points:,} run in {len(swept)} sweeps, {violations:,} violations")
 
 
+# The Makefile gives them a run of their own; these come first where all are run at once.
 _FORKING = {"test_faults.py", "test_mutants.py", "test_rollforward.py"}
 
 
