@@ -368,8 +368,9 @@ def test_run_by_hand_needs_no_worker(letters):
     assert task.complete()
 
 
-def test_luisy_dir_is_imported_without_luigi_where_a_worker_needs_the_core_alone():
-    code = "import luisy_dir.runner, sys; print([n for n in ('luigi', 'pandas', 'skimage') if n in sys.modules])"
+def test_a_worker_that_needs_the_core_alone_imports_neither_luigi_nor_what_is_heavy():
+    heavy = ("luigi", "pandas", "skimage", "asyncio")
+    code = f"import luisy_dir.runner, sys; print([name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout == "[]\n"
 

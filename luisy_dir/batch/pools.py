@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from collections import deque
@@ -117,12 +116,16 @@ class EventLoop:
     """An event loop in a thread of its own."""
 
     def __init__(self) -> None:
+        import asyncio
+
         self._loop = asyncio.new_event_loop()
         self._closed = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="luisy_dir-batch-loop", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
+        import asyncio
+
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             runner.run(self._until_closed())
 
@@ -135,6 +138,7 @@ class EventLoop:
 
     def result(self, awaitable: Awaitable[Any]) -> Any:
         """What it comes to; interrupted, it is cancelled."""
+        import asyncio
 
         async def awaited() -> Any:
             return await awaitable

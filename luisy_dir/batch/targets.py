@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import closing
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from luisy_dir.batch import pools
 from luisy_dir.batch.calling import Call, Failed, Member, RemoteCall, no_event_loop, received, sent
 from luisy_dir.engines.loss import Loss
 from luisy_dir.engines.mapping import map_unordered
 from luisy_dir.errors import SettingError, WorkerDiedError
+
+if TYPE_CHECKING:
+    import asyncio
 
 TARGETS = {
     "for": "for", "f": "for", "serial": "for",
@@ -128,6 +130,8 @@ def _awaitable(result: Any, member: Member) -> Awaitable[Any]:
 
 
 async def _side_by_side(begin: Sequence[Callable[[], Awaitable[Any]]], workers: int) -> list[Any]:
+    import asyncio
+
     room = asyncio.Semaphore(workers)
     tasks = [asyncio.ensure_future(_awaited(each, room)) for each in begin]
     try:
@@ -138,6 +142,8 @@ async def _side_by_side(begin: Sequence[Callable[[], Awaitable[Any]]], workers: 
 
 
 async def _awaited(begin: Callable[[], Awaitable[Any]], room: asyncio.Semaphore) -> Any:
+    import asyncio
+
     async with room:
         try:
             return await begin()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
 import pickle
@@ -22,6 +21,8 @@ from luisy_dir.errors import MissingExtraError, SettingError
 from luisy_dir.resources import usable_memory
 
 if TYPE_CHECKING:
+    import asyncio
+
     from distributed import Client
 
 P = ParamSpec("P")
@@ -316,6 +317,8 @@ def _connected(undo: contextlib.ExitStack, workers: int, address: str) -> Client
 
 def _own_loop(undo: contextlib.ExitStack) -> Any:
     """An event loop in a thread, which ends with us: that of a client whom nobody answers would run for ever."""
+    import asyncio
+
     from tornado.ioloop import IOLoop
 
     running: Future[tuple[Any, asyncio.Event]] = Future()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import inspect
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from luisy_dir.errors import DefinitionError
+
+if TYPE_CHECKING:  # every worker imports this module, asyncio takes a third as long as all of them, and few need it
+    import asyncio
 
 _of_thread = threading.local()
 _END = object()
@@ -28,6 +30,7 @@ class AsyncExecutor(ThreadPoolExecutor):
 
     Examples
     --------
+    >>> import asyncio
     >>> async def double(number):
     ...     await asyncio.sleep(0)
     ...     return 2 * number
@@ -37,6 +40,8 @@ class AsyncExecutor(ThreadPoolExecutor):
     """
 
     def __init__(self, workers: int) -> None:
+        import asyncio
+
         self._loop = asyncio.new_event_loop()
         self._is_killed = threading.Event()
         self._loop_thread = threading.Thread(target=self._run_loop, name="luisy_dir-event-loop", daemon=True)
@@ -44,6 +49,8 @@ class AsyncExecutor(ThreadPoolExecutor):
         super().__init__(workers, "luisy_dir", initializer=_enter, initargs=(self._loop, self._is_killed))
 
     def _run_loop(self) -> None:
+        import asyncio
+
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_forever()
@@ -55,6 +62,8 @@ class AsyncExecutor(ThreadPoolExecutor):
             self._loop.close()
 
     def _cancel(self) -> None:
+        import asyncio
+
         for task in asyncio.all_tasks(self._loop):
             task.cancel()
 
@@ -106,6 +115,8 @@ def event_loop_here() -> Iterator[None]:
             executor = stack.enter_context(AsyncExecutor(1))
             _enter(executor._loop, executor._is_killed)  # noqa: SLF001 - its own module
         else:
+            import asyncio
+
             _of_thread.runner = stack.enter_context(asyncio.Runner())
         try:
             yield
@@ -114,6 +125,8 @@ def event_loop_here() -> Iterator[None]:
 
 
 def _is_running_here() -> bool:
+    import asyncio
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -156,6 +169,8 @@ def resolved(value: Any) -> Any:
     if _of_thread.is_killed.is_set():
         _close(value)
         raise Cancelled
+    import asyncio
+
     try:
         result, error = asyncio.run_coroutine_threadsafe(_awaited(value), loop).result()
     except CancelledError:
