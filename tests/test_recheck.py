@@ -13,8 +13,6 @@ import luigi
 import numpy as np
 import pytest
 from conftest import files_below
-from hypothesis import given
-from hypothesis import strategies as st
 from pipelines import Counted, Joined, Letters, Strict, Upper, Words
 
 import luisy_dir as luisy
@@ -413,13 +411,21 @@ class TestCode:
 
 
 class TestSample:
-    @given(st.sets(st.text(st.characters(exclude_categories=["Cs"]), min_size=1)), st.floats(0, 1), st.floats(0, 1))
-    def test_a_larger_sample_contains_a_smaller_one_and_there_is_always_one(self, keys, one, other):
-        less, more = sorted([one, other])
+    def test_a_larger_sample_contains_a_smaller_one_and_there_is_always_one(self):
+        from hypothesis import given  # here, because workers import this module
+        from hypothesis import strategies as st
 
-        assert sampled(keys, less) <= sampled(sorted(keys), more) <= keys
-        assert bool(sampled(keys, less)) == bool(keys)
-        assert sampled(keys, 1.0) == keys
+        some_keys = st.sets(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+
+        @given(some_keys, st.floats(0, 1), st.floats(0, 1))
+        def holds(keys, one, other):
+            less, more = sorted([one, other])
+
+            assert sampled(keys, less) <= sampled(sorted(keys), more) <= keys
+            assert bool(sampled(keys, less)) == bool(keys)
+            assert sampled(keys, 1.0) == keys
+
+        holds()
 
     def test_it_is_about_as_large_as_was_asked(self):
         keys = [f"{number:05d}" for number in range(10_000)]
