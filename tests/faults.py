@@ -437,17 +437,32 @@ def tree(directory: str) -> dict[str, str]:
 class World:
     """A working directory that can be brought back to a state, and what must hold in it."""
 
-    def __init__(self, working_dir: str, template: str) -> None:
-        self.working_dir, self.template = str(working_dir), str(template)
+    def __init__(self, working_dir: str) -> None:
+        self.working_dir = str(working_dir)
         self.directory = Lines().output().path
+        self._kept: list[tuple[str, os.stat_result, bytes | None]] = []
 
     def keep(self) -> None:
-        """Remember this state."""
-        shutil.copytree(self.working_dir, self.template, symlinks=True)
+        """Remember this state: in memory, because it is brought back so often."""
+        self._kept = []
+        for folder, folders, names in os.walk(self.working_dir):
+            assert not any(os.path.islink(os.path.join(folder, name)) for name in (*folders, *names))
+            self._kept.append((folder, os.lstat(folder), None))
+            for path in (os.path.join(folder, name) for name in names):
+                with open(path, "rb") as file:
+                    self._kept.append((path, os.lstat(path), file.read()))
 
     def bring_back(self) -> None:
         shutil.rmtree(self.working_dir)
-        shutil.copytree(self.template, self.working_dir, symlinks=True)
+        for path, state, content in self._kept:  # a folder comes before what lies in it
+            if content is None:
+                os.mkdir(path, state.st_mode)
+            else:
+                descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, state.st_mode)
+                os.write(descriptor, content)
+                os.close(descriptor)
+        for path, state, _ in reversed(self._kept):  # and its time comes after those
+            os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.log)
 
@@ -541,7 +556,7 @@ def sandbox(monkeypatch: pytest.MonkeyPatch, fallback: os.PathLike[str]) -> Any:
     logger = logging.getLogger("luigi-interface.luisy_dir")
     monkeypatch.setattr(logger, "disabled", True)  # thousands of failing runs say the same
     try:
-        yield World(os.path.join(folder, "w"), os.path.join(folder, "t"))
+        yield World(os.path.join(folder, "w"))
     finally:
         shutil.rmtree(folder)
 

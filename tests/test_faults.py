@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import itertools
 import os
-import shutil
 
 import pytest
 from faults import (
@@ -158,7 +157,6 @@ def test_a_fault_that_does_not_fire_is_no_success(world, durability, manifest):
         sometimes = Scenario(lambda: None, act, {}, {}, (), lambda world: None)
         with pytest.raises(AssertionError, match="did not fire"):
             sweep(world, sometimes, [mode]).check()
-        shutil.rmtree(world.template)
 
 
 def test_calls_that_differ_from_run_to_run_are_no_success(world, durability, manifest):
