@@ -135,7 +135,7 @@ class TestHelp:
     def test_each_command_and_option_is_documented(self, name):
         section = PAGE.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
         assert section
-        for parameter in commands.commands[name].params:
+        for parameter in commands.get_command(None, name).params:
             for option in parameter.opts if parameter.param_type_name == "option" else ():
                 assert option in section, option
 

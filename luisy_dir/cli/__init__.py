@@ -2,33 +2,57 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 
 import click
 
 import luisy_dir
-from luisy_dir.cli.collecting import gc
-from luisy_dir.cli.comparing import diff
-from luisy_dir.cli.demonstrating import demo
 from luisy_dir.cli.exits import EXIT_CODES, Commands
-from luisy_dir.cli.explaining import trace, why
-from luisy_dir.cli.failures import errors
-from luisy_dir.cli.listing import ls
-from luisy_dir.cli.planning import plan
-from luisy_dir.cli.probing import probe_command
-from luisy_dir.cli.rechecking import recheck
-from luisy_dir.cli.replaying import replay
-from luisy_dir.cli.reporting import report
-from luisy_dir.cli.returning import release, rollback
-from luisy_dir.cli.verifying import verify
-from luisy_dir.cli.versioning import versions
 
 _TABLE_OF_EXIT_CODES = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {what}" for code, what in EXIT_CODES.items())
 
 
+# In the order of --help. What a command needs is loaded when it is called: each of them is used alone.
+_WHERE = {
+    "ls": "listing:ls",
+    "report": "reporting:report",
+    "errors": "failures:errors",
+    "verify": "verifying:verify",
+    "recheck": "rechecking:recheck",
+    "plan": "planning:plan",
+    "replay": "replaying:replay",
+    "why": "explaining:why",
+    "trace": "explaining:trace",
+    "versions": "versioning:versions",
+    "diff": "comparing:diff",
+    "rollback": "returning:rollback",
+    "release": "returning:release",
+    "gc": "collecting:gc",
+    "probe": "probing:probe_command",
+    "demo": "demonstrating:demo",
+}
+
+
+class _LoadedWhenCalled(Commands):
+    """A group whose commands are imported one by one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click calls it
+        """Their names."""
+        return list(_WHERE)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
+        """One of them."""
+        if cmd_name not in _WHERE:
+            return None
+        module, _, name = _WHERE[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(f"luisy_dir.cli.{module}"), name)
+        return command
+
+
 @click.group(
-    cls=Commands,
+    cls=_LoadedWhenCalled,
     epilog=f"{_TABLE_OF_EXIT_CODES}\n\n'luisy-dir COMMAND --help' shows what a command prints, and examples.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -40,13 +64,6 @@ def commands() -> None:
     them again, and both write into .scratch. What is published is changed by rollback, release and verify --repair
     alone, and gc removes what nobody needs any more; all else only looks.
     """
-
-
-for _command in (
-    ls, report, errors, verify, recheck, plan, replay, why, trace, versions, diff, rollback, release, gc,
-    probe_command, demo,
-):  # fmt: skip
-    commands.add_command(_command)
 
 
 def main() -> None:
