@@ -145,7 +145,7 @@ class TestAdmission:
         assert (most(notes()), len(notes())) == (1, 12)
 
     def test_items_of_different_sizes_are_in_hand_while_their_sum_fits(self, fill, notes, warnings):
-        texts = {f"{number:02d}": "nap 0.001".ljust(20 + 37 * number % 300) for number in range(60)}
+        texts = {f"{number:02d}": "nap 0.01".ljust(20 + 37 * number % 300) for number in range(60)}
         fill(texts)
 
         BySize().run()
