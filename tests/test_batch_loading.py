@@ -133,3 +133,25 @@ def test_a_new_column_with_gaps_takes_no_whole_number_that_a_float_is_not():
         Batch.from_data([2, 0], {"features": np.array([2**53 + 1, 1])}).dump(frame)
     Batch.from_data([2, 0, 1], {"features": np.array([2**53 + 1, 1, 2])}).dump(frame)
     assert frame.features.tolist() == [1, 2, 2**53 + 1]
+
+
+@pytest.mark.parametrize("dst", ["x", ("x",)])
+def test_whole_numbers_stay_what_they_are_where_some_are_missing_or_beside_floats(dst):
+    column = pd.Series([2**53 + 1, None, 3], dtype="Int64")
+    batch = Batch(3).load(src=pd.DataFrame({"x": column}), dst=dst)
+    assert batch.x[0] == 2**53 + 1
+    assert Batch(3).load(src=column, dst="x").x[0] == 2**53 + 1
+    beside = pd.DataFrame({"n": [2**53 + 1, 2], "f": [0.5, 1.5]})
+    assert Batch(2).load(src=beside, dst="both").both.tolist() == [[2**53 + 1, 0.5], [2, 1.5]]
+    small = pd.DataFrame({"n": [1, 2], "f": [0.5, 1.5]})
+    assert Batch(2).load(src=small, dst="both").both.dtype == float
+
+
+def test_times_are_no_ids():
+    with pytest.raises(BatchError, match=r"datetime64\[ns\].*astype\(str\)"):
+        Batch(np.array(["2026-01-01"], "datetime64[ns]"))
+
+
+def test_a_number_is_no_class_of_datasets():
+    with pytest.raises(BatchError, match="class of 5"):
+        Batch(2).as_dataset(5)

@@ -213,6 +213,8 @@ class Batch(Acting):
         if dataset is None:
             raise BatchError("The batch was taken from no dataset, so that its class is not known. Name one.")
         kind = dataset if isinstance(dataset, type) else type(dataset)
+        if kind.__module__ == "builtins":
+            raise BatchError(f"A dataset is to be made of the class of {described(dataset)}. Give one of datasets.")
         arrays = {name: array for name, array in self.table.as_dict().items() if array is not None}
         arrays = copying.deepcopy(arrays) if copy else arrays
         rows = {name: ById(self._ids, array) for name, array in arrays.items()}

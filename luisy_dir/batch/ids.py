@@ -42,6 +42,8 @@ def ids_of(index: Any) -> np.ndarray[Any, Any]:
     ids = np.array(index) if isinstance(index, np.ndarray) else _array_of(list(index))  # whoever has it may change it
     if ids.ndim != 1:
         raise BatchError(f"The index of a batch has the shape {ids.shape}. Give the ids of its items in one dimension.")
+    if ids.dtype.kind in "mM":  # which are numbers to Python, or times, as their unit is
+        raise BatchError(f"The index of a batch has the dtype {ids.dtype}. Give texts, as of ids.astype(str).")
     if ids.dtype.kind in "fcO":
         _check_found_again(ids.tolist())
     ids.flags.writeable = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from luisy_dir.batch.files import read_content
-from luisy_dir.batch.rows import check_columns, frame_rows, is_frame, is_mapping, named, rows_of
+from luisy_dir.batch.rows import check_columns, frame_rows, is_frame, is_mapping, named, rows_of, values_of
 from luisy_dir.errors import BatchError, SettingError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _of_frame(src: Any, ids: np.ndarray[Any, Any], dst: str | tuple[str, ...] | 
         return {dst: rows_of(src, ids, "the frame")}
     names = _known(tuple(src.columns), dst, "columns")
     rows = frame_rows(src, ids)
-    return {name: rows[name].to_numpy(copy=True) for name in names}
+    return {name: values_of(rows[name]) for name in names}
 
 
 def _of_mapping(src: Any, ids: np.ndarray[Any, Any], dst: str | tuple[str, ...] | None) -> dict[str, Any]:

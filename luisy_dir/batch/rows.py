@@ -118,7 +118,7 @@ def rows_of(source: Any, ids: np.ndarray[Any, Any], what: str = "the source") ->
     if source is None:
         return None
     if is_frame(source) or is_series(source):
-        return _by_label(source, ids, what).to_numpy(copy=True)
+        return values_of(_by_label(source, ids, what))
     if isinstance(source, np.ndarray) and source.ndim:
         rows = source[_positions(len(source), ids, what)]
         return rows if is_masked(rows) else np.asarray(rows)
@@ -130,6 +130,25 @@ def rows_of(source: Any, ids: np.ndarray[Any, Any], what: str = "the source") ->
             "asked for the data of an item by its id."
         )
     return assembled([_of_item(source, item_id, what) for item_id in ids.tolist()])
+
+
+def values_of(rows: Any) -> np.ndarray[Any, Any]:
+    """Values of a series, or of a frame, as an array of its own.
+
+    Where pandas would make floats of whole numbers that these cannot hold, because some are missing or stand beside
+    floats, they are objects.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> values_of(pd.Series([2**53 + 1, None], dtype="Int64"))
+    array([9007199254740993, <NA>], dtype=object)
+    """
+    values: np.ndarray[Any, Any] = rows.to_numpy(copy=True)
+    columns = [rows[name] for name in rows] if is_frame(rows) else [rows]
+    whole = [column.dropna().to_numpy() for column in columns if column.dtype.kind in "iu"]
+    is_exact = values.dtype.kind != "f" or all(fits(numbers, values.dtype) for numbers in whole)
+    return values if is_exact else rows.to_numpy(dtype=object)
 
 
 def frame_rows(frame: Any, ids: np.ndarray[Any, Any], what: str = "the frame") -> Any:

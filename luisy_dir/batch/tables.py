@@ -7,6 +7,7 @@ import io
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from luisy_dir.batch.content import ID, Content, plain_arrays
+from luisy_dir.batch.rows import values_of
 from luisy_dir.errors import BatchError
 
 if TYPE_CHECKING:
@@ -208,6 +209,6 @@ def _values(column: Any) -> np.ndarray[Any, Any]:
     import numpy as np
     import pandas as pd
 
-    values: np.ndarray[Any, Any] = column.to_numpy(copy=True)
+    values: np.ndarray[Any, Any] = values_of(column)
     is_text = pd.api.types.is_string_dtype(column.dtype) and all(isinstance(value, str) for value in values)
     return values.astype(str) if is_text and len(values) else np.asarray(values)
