@@ -28,6 +28,7 @@ from luisy_dir.scheduler_page import SchedulerPage
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SCRIPTS = sysconfig.get_path("scripts")
 SCREENSHOTS = os.path.join(REPOSITORY, "build", "screenshots")
+PAUSE = "SECONDS_A_PAGE"
 HOSTILE = "<img src=x onerror='window.BROKEN=1'>"
 
 
@@ -126,14 +127,14 @@ class Pages(luisy.ExternalTask):
 @luisy.requires(Pages)
 @luisy.directory_output(".txt", engine="threads", workers=2, max_errors=0.5)
 class Transcribed(luisy.DirectoryTask):
-    """Takes its time over each page; some cannot be read."""
+    """Takes its time over each page, if that is wanted; some cannot be read."""
 
     resources = {"disk": 1}  # noqa: RUF012 - as Luigi's users write it
     retry_count = 7
     accepts_messages = True
 
     def process(self, text):
-        time.sleep(0.1)
+        time.sleep(float(os.environ.get(PAUSE, "0")))
         if text == "fail":
             raise ValueError(f"cannot read this page {HOSTILE}")
         return text
@@ -150,9 +151,15 @@ def pages(write_files):
     return write_files(Pages().output().path, files)
 
 
+@pytest.fixture
+def slowly(monkeypatch):
+    """Give others the time to look while it runs."""
+    monkeypatch.setenv(PAUSE, "0.1")
+
+
 class TestTheApi:
     @pytest.mark.parametrize("workers", ["1", "2"])
-    def test_its_figures_move_and_end_at_one_hundred(self, luigid, working_dir, pages, workers):
+    def test_its_figures_move_and_end_at_one_hundred(self, luigid, working_dir, pages, slowly, workers):
         luigi_process, log = start_luigi(luigid, working_dir, "Transcribed", "--workers", workers)
         seen = []
         while luigi_process.poll() is None:
@@ -170,7 +177,7 @@ class TestTheApi:
         assert done["progress_percentage"] == 100
         assert "published 100 of 100 items, 10 failed" in done["status_message"]
 
-    def test_a_tracking_url_costs_the_task_nothing(self, luigid, working_dir, pages):
+    def test_a_tracking_url_costs_the_task_nothing(self, luigid, working_dir, pages, slowly):
         """Luigi's own set_tracking_url forgets resources and messages."""
         luigi_process, log = start_luigi(luigid, working_dir, "Transcribed", "--workers", "2")
         task = wait_until(lambda: (t := luigid.task("Transcribed", "RUNNING")) and t["tracking_url"] and t)
@@ -189,7 +196,9 @@ class TestTheApi:
         assert "<" not in message
 
     @pytest.mark.parametrize("workers", ["1", "2"])
-    def test_luigid_that_goes_away_in_the_middle_costs_the_result_nothing(self, luigid, working_dir, pages, workers):
+    def test_luigid_that_goes_away_in_the_middle_costs_the_result_nothing(
+        self, luigid, working_dir, pages, slowly, workers
+    ):
         """The directory is published while luigid is gone, and when it is back all goes on."""
         luigi_process, log = start_luigi(luigid, working_dir, "Transcribed", "--workers", workers)
         wait_until(lambda: (task := luigid.task("Transcribed", "RUNNING")) and task["progress_percentage"])
@@ -274,7 +283,7 @@ def is_shown(element):
     return element.is_displayed()
 
 
-def test_the_page_shows_the_run_and_executes_nothing(luigid, working_dir, pages, browser):
+def test_the_page_shows_the_run_and_executes_nothing(luigid, working_dir, pages, slowly, browser):
     """A file name with HTML in it comes to the page as text; screenshots are kept in build/screenshots."""
     os.makedirs(SCREENSHOTS, exist_ok=True)
     luigi_process, log = start_luigi(luigid, working_dir, "Transcribed", "--workers", "2")
