@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import closing
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from luisy_dir.attempts import map_attempts
 from luisy_dir.budget import Budget
-from luisy_dir.engines import has_one_in_hand
-from luisy_dir.engines.cluster import DaskExecutor
+from luisy_dir.engines import has_one_in_hand, is_of_cluster
 from luisy_dir.engines.loss import ClusterLostError, NoWorkerError
 from luisy_dir.engines.mapping import give_up_soon
 from luisy_dir.engines.packing import unpack_error
@@ -29,6 +28,9 @@ from luisy_dir.policy import Policy
 from luisy_dir.step import Step, StepInWorker
 from luisy_dir.storage import local
 from luisy_dir.transaction import Transaction
+
+if TYPE_CHECKING:
+    from luisy_dir.engines.cluster import DaskExecutor
 
 T = TypeVar("T")
 
@@ -87,7 +89,7 @@ def run(
     items = [item for item in plan.todo if not transaction.is_collected(item.key)]
     allowed, file_of = policy.allowed(plan.item_count), partial(_first_file, step.folders)
     budget = Budget(allowed, len(items), file_of, end=", and nothing was published")
-    if isinstance(executor, DaskExecutor):
+    if is_of_cluster(executor):
         _check_seen(executor, transaction.run)
     at_work = _at_work(step, transaction, policy, executor)
     weight, available = (
@@ -141,8 +143,8 @@ def _keys_of(plan: Plan) -> set[str]:
 
 
 def _at_work(step: Step, transaction: Transaction, policy: Policy, executor: Executor) -> StepInWorker:
-    has_one_job, is_apart = has_one_in_hand(executor), isinstance(executor, DaskExecutor)
-    is_remote = isinstance(executor, DaskExecutor) and executor.is_remote
+    has_one_job, is_apart = has_one_in_hand(executor), is_of_cluster(executor)
+    is_remote = is_of_cluster(executor) and executor.is_remote
     is_synced = is_remote and transaction.is_durable and not step.sync
     return StepInWorker(step, transaction.run, policy, has_one_job, is_apart=is_apart, is_synced=is_synced)
 

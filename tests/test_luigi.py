@@ -369,7 +369,7 @@ def test_run_by_hand_needs_no_worker(letters):
 
 
 def test_a_worker_that_needs_the_core_alone_imports_neither_luigi_nor_what_is_heavy():
-    heavy = ("luigi", "pandas", "skimage", "asyncio")
+    heavy = ("luigi", "pandas", "skimage", "asyncio", "luisy_dir.engines.cluster")
     code = f"import luisy_dir.runner, sys; print([name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout == "[]\n"

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeGuard
 
-from luisy_dir.engines.cluster import DaskExecutor
 from luisy_dir.engines.event_loop import AsyncExecutor
 from luisy_dir.engines.processes import ProcessExecutor
 from luisy_dir.engines.serial import SerialExecutor
 from luisy_dir.errors import SettingError
 from luisy_dir.resources import usable_cpus
+
+if TYPE_CHECKING:  # each worker imports this package, and few programs have a cluster
+    from luisy_dir.engines.cluster import DaskExecutor
 
 ENGINES = ("serial", "threads", "processes", "async", "dask")
 
@@ -51,6 +55,8 @@ def open_engine(
     3
     """
     if name == "dask":
+        from luisy_dir.engines.cluster import DaskExecutor
+
         return DaskExecutor(workers, address=address, timeout=timeout)
     workers = workers or usable_cpus()
     if name == "processes":
@@ -69,14 +75,20 @@ def open_engine(
     return _foreign_executor(name, workers)
 
 
+def is_of_cluster(executor: Executor) -> TypeGuard[DaskExecutor]:
+    """Whether its workers are those of a Dask cluster."""
+    cluster = sys.modules.get("luisy_dir.engines.cluster")  # which whoever made such an executor has imported
+    return cluster is not None and isinstance(executor, cluster.DaskExecutor)
+
+
 def width_of(executor: Executor, workers: int) -> int:
     """How many things an executor works on at the same time: so many, unless it knows better."""
-    return executor.workers if isinstance(executor, DaskExecutor) else workers
+    return executor.workers if is_of_cluster(executor) else workers
 
 
 def memory_of(executor: Executor) -> Callable[[], int] | None:
     """What tells the bytes of memory on the machine of an executor's workers that has the least; None for this one."""
-    return executor.least_memory if isinstance(executor, DaskExecutor) and executor.is_remote else None
+    return executor.least_memory if is_of_cluster(executor) and executor.is_remote else None
 
 
 def start_workers(executor: Executor) -> None:
@@ -87,7 +99,7 @@ def start_workers(executor: Executor) -> None:
 
 def has_one_in_hand(executor: Executor) -> bool:
     """Whether no process has more than one thing in hand at a time, as far as can be seen."""
-    return isinstance(executor, (SerialExecutor, ProcessExecutor, DaskExecutor))
+    return isinstance(executor, (SerialExecutor, ProcessExecutor)) or is_of_cluster(executor)
 
 
 def _foreign_executor(name: str, workers: int) -> Executor:
