@@ -49,8 +49,7 @@ class Acting(Selecting):
             Where the items come from: None or ``data`` for ``src``; another text for the attribute of that name; a
             callable for what it returns, which gets ``src``, ``dst``, ``p``, ``target`` and ``kwargs`` as far as it
             takes them; anything else that has an order is the items itself, such as an array, or a frame for its rows.
-            With ``run_once`` the function is called
-            once for the batch, without an item.
+            With ``run_once`` the function is called once for the batch, without an item.
         post
             What becomes of the results: None to put them into ``dst``; the name of a method or a callable that gets the
             list of them, with errors in their places, and ``src``, ``dst`` and ``kwargs`` as far as it takes them.

@@ -24,8 +24,8 @@ class FileIndex(Index):
     ----------
     path
         A glob, or several. ``**`` goes through folders in folders. Files whose names begin with a dot are passed over,
-        as by :func:`glob.glob`. A file that is found in several ways, through links to folders,
-        is one item, by the shortest.
+        as by :func:`glob.glob`. A file that is found in several ways, through links to folders, is one item, by the
+        shortest.
     dirs
         Takes folders instead of files.
     no_ext

@@ -33,8 +33,8 @@ class Flow:
 
     An action is a method of the batches, which is called as that of the flow, or a function, given to :meth:`do`. Each
     call returns another flow. One that has a name of the flow's own, such as ``run``, is given to :meth:`do` by name.
-    Arguments may be expressions (:mod:`luisy_dir.batch.expressions`,
-    :mod:`luisy_dir.batch.values`), which are evaluated once an action and batch.
+    Arguments may be expressions (:mod:`luisy_dir.batch.expressions`, :mod:`luisy_dir.batch.values`), which are
+    evaluated once an action and batch.
 
     Parameters
     ----------

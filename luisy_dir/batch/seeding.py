@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING, Any
 
 from luisy_dir.batch.holding import Holding
-from luisy_dir.errors import SettingError
+from luisy_dir.dataset.arguments import whole
 
 if TYPE_CHECKING:
     import numpy as np
-
-
-def whole(name: str, value: Any) -> int:
-    """A seed, or what belongs to one.
-
-    Raises
-    ------
-    SettingError
-        It is no whole number: None would be another one each time, and 0.5 the same as 0.
-    """
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise SettingError(f"{name} is {value!r}, but has to be a whole number.") from None
 
 
 class Seeded(Holding):

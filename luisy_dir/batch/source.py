@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import pickle
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -18,11 +17,12 @@ from luisy_dir.batch.cutting import Cuts, epochs_at_most, whole_number
 from luisy_dir.batch.index import Index, shuffling
 from luisy_dir.batch.labelled import Place
 from luisy_dir.batch.rows import described, is_mapping, named
+from luisy_dir.dataset.arguments import whole
 from luisy_dir.dataset.collated import Collated
 from luisy_dir.dataset.crew import Crew
 from luisy_dir.dataset.loading import Portion
 from luisy_dir.dataset.state import State
-from luisy_dir.errors import BatchError, SettingError
+from luisy_dir.errors import BatchError
 
 
 class BatchSource:
@@ -52,10 +52,7 @@ class BatchSource:
         self.index = index if isinstance(index, Index) else Index(index)
         self.batch_class = batch_class
         self.preloaded = preloaded
-        try:
-            self.seed = operator.index(seed)
-        except TypeError:
-            raise SettingError(f"seed is {seed!r}, but has to be an integer.") from None
+        self.seed = whole("seed", seed)
         self._continued = Continued()
 
     @classmethod
